@@ -1,0 +1,51 @@
+//! The nouns that every room shares; no I/O, no async.
+
+/// The name of the product in `Via`, `Proxy-Status`, realms and logs.
+pub const PRODUCT: &str = "headgate";
+
+/// Scope that opens the admin prefix.
+pub const SCOPE_ADMIN: &str = "admin";
+
+/// Scope whose holders pass a covered service during maintenance.
+pub const SCOPE_BYPASS: &str = "maintenance:bypass";
+
+/// Wall-clock time in milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixMs(pub u64);
+
+impl UnixMs {
+    /// Now, by the system clock; zero when the clock is before the epoch.
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Self(since.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX)))
+    }
+
+    /// RFC 3339 in UTC with milliseconds, for example `2026-11-24T06:40:00.123Z`.
+    pub fn rfc3339(self) -> String {
+        let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
+        jiff::Timestamp::from_millisecond(ms)
+            .map_or_else(|_| String::from("unknown"), |it| format!("{it:.3}"))
+    }
+}
+
+/// Index of a service in its generation's list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceId(pub usize);
+
+/// Whether a service obeys maintenance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Answers the maintenance response while maintenance is on.
+    Covered,
+    /// Stays reachable in maintenance.
+    Exempt,
+}
+
+/// What a route demands of a request. There is no default: a route that forgets its protection does not parse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody may pass.
+    Public,
+    /// A key with this scope.
+    Key(String),
+}

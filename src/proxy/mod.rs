@@ -1,0 +1,4 @@
+//! The request path: read a head, decide once, move bytes.
+
+pub mod decide;
+pub mod reject;

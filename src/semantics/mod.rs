@@ -1,0 +1,9 @@
+//! HTTP rules as pure functions without I/O: the fuzzable heart.
+
+pub mod class;
+pub mod head;
+pub mod response;
+pub mod path;
+pub mod forwarded;
+pub mod trace;
+pub mod negotiate;

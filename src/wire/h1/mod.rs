@@ -1,0 +1,3 @@
+//! The strict HTTP/1.1 codec, on httparse for tokens and tokio for I/O.
+
+pub mod encode;
