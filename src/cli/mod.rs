@@ -1,6 +1,90 @@
-//! (being written)
+//! The command line: one file per command; stdout is data, stderr is for people.
 
-/// Runs the command line.
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub mod check;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod explain;
+pub mod key;
+pub mod maintenance;
+pub mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Exit codes of every command.
+pub mod exit {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// Done, and something was found or failed.
+    pub const FINDINGS: u8 = 1;
+    /// The command line is wrong (clap's own code).
+    pub const USAGE: u8 = 2;
+    /// The gate (or a file it needs) cannot be reached.
+    pub const UNREACHABLE: u8 = 3;
+    /// The gate refused (key, scope).
+    pub const REFUSED: u8 = 4;
+}
+
+/// The gate in front of a handful of HTTP services.
+#[derive(Debug, Parser)]
+#[command(name = "headgate", version, propagate_version = true)]
+struct Cli {
+    /// Form of the output.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Form of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// One JSON document (or one per line where a command goes on).
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gate.
+    Run(run::Cmd),
+    /// Check a config file and print everything that is wrong with it.
+    Check(check::Cmd),
+    /// Print the config schema or the effective config.
+    Config(config::Cmd),
+    /// Make a key.
+    Key(key::Cmd),
+    /// Switch maintenance on or off, or ask for it.
+    Maintenance(maintenance::Cmd),
+    /// Show what the gate would do with a request, and why, without sending it.
+    Explain(explain::Cmd),
+    /// Run the gate in front of stand-ins of StockFlow.
+    Demo(demo::Cmd),
+    /// Print completions for a shell.
+    Completions(completions::Cmd),
+}
+
+/// Runs the command line and turns its outcome into an exit code.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Run(cmd) => run::run(cmd, cli.output),
+        Command::Check(cmd) => check::run(cmd, cli.output),
+        Command::Config(cmd) => config::run(cmd, cli.output),
+        Command::Key(cmd) => key::run(cmd, cli.output),
+        Command::Maintenance(cmd) => maintenance::run(cmd, cli.output),
+        Command::Explain(cmd) => explain::run(cmd, cli.output),
+        Command::Demo(cmd) => demo::run(cmd, cli.output),
+        Command::Completions(cmd) => completions::run(cmd),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(exit::FINDINGS)
+        }
+    }
 }

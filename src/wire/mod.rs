@@ -3,3 +3,4 @@
 pub mod answer;
 pub mod balance;
 pub mod h1;
+pub mod serve;
