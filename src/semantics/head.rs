@@ -26,7 +26,7 @@ pub enum Framing {
     UntilClose,
 }
 
-/// A request head as a borrowed view: what [`crate::proxy`] decides on, whatever the protocol.
+/// A request head as a borrowed view: what the proxy decides on, whatever the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     pub version: Version,
