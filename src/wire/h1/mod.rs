@@ -1,3 +1,6 @@
 //! The strict HTTP/1.1 codec, on httparse for tokens and tokio for I/O.
 
+pub mod chunk;
 pub mod encode;
+pub mod read;
+pub mod relay;
