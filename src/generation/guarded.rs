@@ -26,6 +26,7 @@ pub struct GuardTable {
     index: PathIndex,
     /// Indexes into `guards` by the index's ids.
     places: Vec<Vec<usize>>,
+    holds_admin: bool,
 }
 
 impl GuardTable {
@@ -35,6 +36,7 @@ impl GuardTable {
         // Without keys and without anything of ours behind it the prefix is a path like others (`run --to` without
         // `--key`); as soon as there is a key, nobody without scope may pass it.
         if config.admin_on_data || config.admin_service.is_some() || !config.keys.is_empty() {
+            table.holds_admin = true;
             table.add(Guarded {
                 host: None,
                 path: admin_prefix.to_owned(),
@@ -59,6 +61,11 @@ impl GuardTable {
     /// All guards, the admin prefix first.
     pub fn all(&self) -> &[Guarded] {
         &self.guards
+    }
+
+    /// Whether the admin prefix is protected, and not a path like others.
+    pub fn holds_admin(&self) -> bool {
+        self.holds_admin
     }
 
     /// Calls `demanded` for every guard, other than the route's own, that `path` could reach by any server's reading.
