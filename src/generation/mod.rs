@@ -1,12 +1,20 @@
 //! What is live: one immutable, numbered build of a config, and the gate made of it and the maintenance state.
 
+pub mod build;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod guarded;
 pub mod live;
+pub(crate) mod path_index;
+pub mod routes;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use crate::auth::Keyring;
 use crate::config::{Config, Route, Service};
+use crate::generation::guarded::GuardTable;
+use crate::generation::routes::RouteTable;
 use crate::maintenance::Modes;
 use crate::model::{ServiceId, UnixMs};
 use crate::semantics::head::HeadLimits;
@@ -26,6 +34,10 @@ pub struct Generation {
     pub keyring: Keyring,
     /// In the order of `config.services`.
     pub services: Vec<Arc<LiveService>>,
+    /// `config.routes`, searchable.
+    pub routes: RouteTable,
+    /// What a key is demanded for, however a path is spelled.
+    pub guards: GuardTable,
     /// The admin prefix and who answers it.
     pub admin: AdminPlace,
     /// Limits of a request head, from `config.limits`.
@@ -46,6 +58,8 @@ pub struct AdminPlace {
     pub prefix: String,
     /// `{prefix}/api/admin/health`.
     pub health: String,
+    /// `{prefix}/api/admin/maintenance` and `{prefix}/api/admin/headgate`: ours, with all below.
+    pub own: [String; 2],
     /// To the admin service, with scope `admin`; `None` when the config names no such service.
     pub route: Option<Route>,
     /// To the admin service's health, public.
