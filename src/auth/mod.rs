@@ -114,6 +114,11 @@ impl Keyring {
         self.buckets.find(digest, now).is_some()
     }
 
+    /// Name of the key with this digest; for logs.
+    pub fn name_of(&self, digest: &[u8; 32]) -> Option<&str> {
+        self.entries.iter().find(|it| it.digest == *digest).map(|it| it.name.as_str())
+    }
+
     /// All keys in file order, for those who list them.
     pub fn entries(&self) -> &[KeyEntry] {
         &self.entries

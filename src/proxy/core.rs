@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 
 use crate::admin::Admin;
-use crate::auth::BadKeys;
+use crate::auth::bad_keys::BadKeys;
 use crate::generation::Gate;
 use crate::generation::live::Live;
 use crate::proxy::tunnel::Tunnels;

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
-
 use crate::config::OnRevoke;
 use crate::generation::{Gate, LiveService};
 use crate::model::{Coverage, UnixMs};
@@ -59,7 +57,8 @@ impl Tunnels {
     /// Closes those whose key the gate no longer holds (unless their route keeps them).
     pub fn close_revoked(&self, gate: &Gate, now: UnixMs) {
         for tunnel in self.open.borrow().values() {
-            let revoked = tunnel.key.as_ref().is_some_and(|key| !gate.generation.keyring.holds(key, now));
+            let revoked =
+                tunnel.key.as_ref().is_some_and(|key| !gate.generation.keyring.holds(key, now));
             if revoked && tunnel.on_revoke == OnRevoke::Close {
                 tunnel.close();
             }

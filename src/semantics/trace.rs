@@ -1,7 +1,7 @@
 //! Request ids and W3C trace context: kept when well-formed, made anew otherwise.
 
 /// Text of at most 128 bytes, held inline.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ShortText {
     bytes: [u8; 128],
     len: u8,

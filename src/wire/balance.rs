@@ -141,12 +141,14 @@ impl Endpoints {
         found.dedup();
         found.truncate(ADDRESSES_MAX);
         let old = self.list.load();
-        let same = old.len() == found.len() && old.iter().zip(&found).all(|(old, new)| old.addr == *new);
+        let same =
+            old.len() == found.len() && old.iter().zip(&found).all(|(old, new)| old.addr == *new);
         if same {
             return;
         }
         let keep = |addr: &SocketAddr| old.iter().find(|it| it.addr == *addr).cloned();
-        let new = found.iter().map(|addr| keep(addr).unwrap_or_else(|| Endpoint::new(*addr))).collect();
+        let new =
+            found.iter().map(|addr| keep(addr).unwrap_or_else(|| Endpoint::new(*addr))).collect();
         self.list.store(Arc::new(new));
     }
 
@@ -195,7 +197,10 @@ mod tests {
         }
         assert!(dead.is_ejected(UnixMs(30_999)));
         for _ in 0..10 {
-            assert_ne!(endpoints.pick(UnixMs(2000), &[]).expect("another").endpoint().addr, dead.addr);
+            assert_ne!(
+                endpoints.pick(UnixMs(2000), &[]).expect("another").endpoint().addr,
+                dead.addr
+            );
         }
         assert!(!dead.is_ejected(UnixMs(31_000)));
         dead.failed(UnixMs(31_000));

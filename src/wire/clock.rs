@@ -68,7 +68,8 @@ impl Clock {
 
     /// An alarm that is not set.
     pub fn alarm(self: &Rc<Self>) -> Alarm {
-        let bell = Bell { due_ms: Cell::new(NEVER), visit: Cell::new(NEVER), waker: RefCell::new(None) };
+        let bell =
+            Bell { due_ms: Cell::new(NEVER), visit: Cell::new(NEVER), waker: RefCell::new(None) };
         Alarm { bell: Rc::new(bell), clock: Rc::clone(self) }
     }
 
@@ -84,6 +85,15 @@ impl Clock {
             self.visit(tick, now);
         }
         self.turned.set(last.max(self.turned.get()));
+    }
+
+    /// Wakes every task that waits with an alarm, for example to tell it that the process drains.
+    pub fn ring_all(&self) {
+        for bell in self.slots.borrow().iter().flatten() {
+            if let Some(waker) = bell.waker.borrow().as_ref() {
+                waker.wake_by_ref();
+            }
+        }
     }
 
     fn visit(&self, tick: u64, now: u64) {

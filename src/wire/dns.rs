@@ -19,7 +19,8 @@ pub async fn look_up(endpoints: &Endpoints) -> Vec<String> {
     let mut failed = Vec::new();
     let mut found: Vec<SocketAddr> = Vec::new();
     for (host, port) in endpoints.names() {
-        match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await {
+        match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await
+        {
             Ok(Ok(addresses)) => found.extend(addresses),
             Ok(Err(error)) => failed.push(format!("{host}: {error}")),
             Err(_) => failed.push(format!("{host}: no answer in {PATIENCE:?}")),
@@ -27,7 +28,9 @@ pub async fn look_up(endpoints: &Endpoints) -> Vec<String> {
     }
     // With one of several names failing, its old addresses stay beside the new ones of the others.
     let stays: Vec<SocketAddr> = match failed.is_empty() {
-        true => endpoints.list().iter().map(|it| it.addr).filter(|it| endpoints.is_fixed(it)).collect(),
+        true => {
+            endpoints.list().iter().map(|it| it.addr).filter(|it| endpoints.is_fixed(it)).collect()
+        }
         false => endpoints.list().iter().map(|it| it.addr).collect(),
     };
     endpoints.replace_resolved(found, &stays);
@@ -46,7 +49,11 @@ pub async fn follow(endpoints: Weak<Endpoints>) {
             told = false;
         } else if !told {
             told = true;
-            tracing::warn!(names = failed.join("; "), stale = !endpoints.list().is_empty(), "name look-up failed");
+            tracing::warn!(
+                names = failed.join("; "),
+                stale = !endpoints.list().is_empty(),
+                "name look-up failed"
+            );
         }
     }
 }

@@ -34,7 +34,10 @@ impl Buffers {
     /// Gives a buffer back.
     pub fn give(&self, mut buffer: Vec<u8>) {
         let mut free = self.free.borrow_mut();
-        if buffer.capacity() > 0 && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX && free.len() < BUFFERS_MAX {
+        if buffer.capacity() > 0
+            && buffer.capacity() <= BUFFER_KEPT_BYTES_MAX
+            && free.len() < BUFFERS_MAX
+        {
             buffer.clear();
             free.push(buffer);
         }

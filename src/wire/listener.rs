@@ -73,7 +73,8 @@ pub fn per_core(
     for addr in addrs {
         let mut bound = *addr;
         for core in &mut dealt {
-            let listener = bind(bound, true).map_err(|source| ListenError { addr: *addr, source })?;
+            let listener =
+                bind(bound, true).map_err(|source| ListenError { addr: *addr, source })?;
             // Port 0: the first core's port is the others' too.
             bound = listener.local_addr().unwrap_or(bound);
             core.push(listener);
@@ -150,7 +151,8 @@ impl Spread {
     /// The least-loaded core, if `core` holds more than one connection more than it.
     pub fn better_than(&self, core: usize) -> Option<usize> {
         let own = self.loads.get(core)?.0.load(Ordering::Relaxed);
-        let least = self.loads.iter().enumerate().min_by_key(|it| it.1.0.load(Ordering::Relaxed))?;
+        let least =
+            self.loads.iter().enumerate().min_by_key(|it| it.1.0.load(Ordering::Relaxed))?;
         (own > least.1.0.load(Ordering::Relaxed) + 1).then_some(least.0)
     }
 

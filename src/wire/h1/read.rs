@@ -71,7 +71,11 @@ impl HeadReader {
             }
             let fresh = fresh.filled();
             if fresh.is_empty() {
-                return Poll::Ready(Err(if kept.is_empty() { NoHead::Closed } else { NoHead::Truncated }));
+                return Poll::Ready(Err(if kept.is_empty() {
+                    NoHead::Closed
+                } else {
+                    NoHead::Truncated
+                }));
             }
             if !kept.is_empty() {
                 kept.extend_from_slice(fresh);
@@ -94,6 +98,8 @@ impl HeadReader {
     fn is_worth_a_look(&self, kept: &[u8]) -> bool {
         let new = kept.get(self.looked_at..).unwrap_or_default();
         !new.is_empty()
-            && (self.looked_at == 0 || new.len() >= LOOK_BYTES || memchr::memchr(b'\n', new).is_some())
+            && (self.looked_at == 0
+                || new.len() >= LOOK_BYTES
+                || memchr::memchr(b'\n', new).is_some())
     }
 }

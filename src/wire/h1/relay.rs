@@ -287,12 +287,16 @@ impl Relay {
         to: &mut B,
     ) -> Result<(), Broken> {
         let waiting = self.pending.len() - self.written;
-        let slices = [IoSlice::new(self.pending.get(self.written..).unwrap_or_default()), IoSlice::new(data)];
+        let slices = [
+            IoSlice::new(self.pending.get(self.written..).unwrap_or_default()),
+            IoSlice::new(data),
+        ];
         let skip = usize::from(waiting == 0);
-        let wrote = match Pin::new(to).poll_write_vectored(cx, slices.get(skip..).unwrap_or_default()) {
-            Poll::Pending => 0,
-            Poll::Ready(wrote) => wrote.and_then(none_is_an_error).map_err(Broken::Sink)?,
-        };
+        let wrote =
+            match Pin::new(to).poll_write_vectored(cx, slices.get(skip..).unwrap_or_default()) {
+                Poll::Pending => 0,
+                Poll::Ready(wrote) => wrote.and_then(none_is_an_error).map_err(Broken::Sink)?,
+            };
         let of_waiting = wrote.min(waiting);
         self.note(of_waiting, now_ms);
         let of_data = wrote - of_waiting;
