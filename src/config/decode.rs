@@ -60,7 +60,14 @@ impl serde::de::Error for Misfit {
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let message = format!("this is {}", kind(found));
-        Self { message, expected: Some(expected.to_string()), nearest: None }
+        let wanted = plain_words(&expected.to_string());
+        // Words that older YAML took for booleans.
+        let nearest = match (found, wanted.as_str()) {
+            (Unexpected::Str("yes" | "on" | "Yes" | "On" | "True"), BOOLEAN) => Some("true"),
+            (Unexpected::Str("no" | "off" | "No" | "Off" | "False"), BOOLEAN) => Some("false"),
+            _ => None,
+        };
+        Self { message, expected: Some(wanted), nearest: nearest.map(str::to_owned) }
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -68,7 +75,7 @@ impl serde::de::Error for Misfit {
             Unexpected::Str(text) => format!("`{text}` is not valid here"),
             other => format!("{other} is not valid here"),
         };
-        Self { message, expected: Some(expected.to_string()), nearest: None }
+        Self { message, expected: Some(plain_words(&expected.to_string())), nearest: None }
     }
 
     fn unknown_variant(word: &str, words: &'static [&'static str]) -> Self {
@@ -78,6 +85,20 @@ impl serde::de::Error for Misfit {
             nearest: nearest(word, words.iter().copied()),
         }
     }
+}
+
+const BOOLEAN: &str = "`true` or `false`";
+
+/// serde's names of Rust's types, in words of the config's reader.
+fn plain_words(expected: &str) -> String {
+    let words = match expected {
+        "a string" => "a text",
+        "a boolean" => BOOLEAN,
+        "a sequence" => "a list",
+        "u16" | "u32" | "u64" => "a whole number",
+        other => other,
+    };
+    words.to_owned()
 }
 
 /// Names the type, never the value: the value may be a secret at the wrong place.

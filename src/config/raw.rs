@@ -12,7 +12,11 @@ pub(super) type Opt<T> = Option<At<T>>;
 
 /// The config of Headgate, a gate in front of a handful of HTTP services.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping: `services`, `routes`, ..."
+)]
 #[schemars(title = "Headgate")]
 pub(super) struct Document {
     /// Stands before every `/api` path of the deployment, for example `/dev`; `{prefix}` in a route's path is replaced
@@ -55,7 +59,11 @@ pub(super) struct Document {
 
 /// Where the gate listens.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ data: 0.0.0.0:8080 }`"
+)]
 pub(super) struct Listeners {
     /// Requests: one `ADDRESS:PORT` or a list of them.
     #[schemars(extend("default" = defaults::DATA.to_string()))]
@@ -71,7 +79,11 @@ pub(super) struct Listeners {
 
 /// One service.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ upstreams: [http://HOST:PORT] }`"
+)]
 pub(super) struct Service {
     /// `http://HOST[:PORT]`, one or a list; requests go to the one with the fewest pending.
     #[schemars(required)]
@@ -104,7 +116,11 @@ pub(super) enum Maintained {
 
 /// Time-outs towards one service.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ connect: 2s }`"
+)]
 pub(super) struct ServiceTimeouts {
     /// To establish a connection.
     #[schemars(extend("default" = units::duration(defaults::SERVICE_TIMEOUTS.connect)))]
@@ -125,7 +141,11 @@ pub(super) struct ServiceTimeouts {
 
 /// Who answers the rest of the admin prefix.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ service: NAME }`"
+)]
 pub(super) struct Admin {
     /// Service that gets what the gate does not answer itself under `{prefix}/api/admin/`, behind a key with scope
     /// `admin`. Left out: 404.
@@ -140,7 +160,11 @@ pub(super) struct Admin {
 
 /// One route: exactly one of `path` and `exact`, an access and a service.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ path: /api/, service: NAME, access: public }`"
+)]
 pub(super) struct Route {
     /// Host name, without port. Left out: any.
     pub(super) host: Opt<String>,
@@ -190,7 +214,11 @@ pub(super) enum OnRevoke {
 
 /// One key. The key itself never stands in the config.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ name: NAME, key: env:NAME, scopes: [admin] }`"
+)]
 pub(super) struct Key {
     /// Shown in logs, metrics and the audit.
     #[schemars(required, extend("pattern" = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
@@ -216,7 +244,11 @@ pub(super) struct Key {
 
 /// How the gate answers for services in maintenance.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ status: 503 }`"
+)]
 pub(super) struct Maintenance {
     /// 503, or 200 for callers that know only StockFlow's own behaviour.
     #[schemars(extend("enum" = [503, 200], "default" = defaults::MAINTENANCE.status))]
@@ -231,7 +263,11 @@ pub(super) struct Maintenance {
 
 /// CORS for answers that the gate makes itself.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ origins: [https://app.example] }`"
+)]
 pub(super) struct Cors {
     /// Origins (`https://app.example`), or `*` alone for every origin.
     #[schemars(required)]
@@ -243,7 +279,11 @@ pub(super) struct Cors {
 
 /// Limits of the whole gate.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ connections: 10000 }`"
+)]
 pub(super) struct Limits {
     /// Open client connections over all cores.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = defaults::LIMITS.connections))]
@@ -273,7 +313,11 @@ pub(super) struct Limits {
 
 /// Time-outs towards clients.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ idle: 120s }`"
+)]
 pub(super) struct Timeouts {
     /// From the first byte of a request's head to its last.
     #[schemars(extend("default" = units::duration(defaults::TIMEOUTS.head)))]
@@ -297,7 +341,11 @@ pub(super) struct Timeouts {
 
 /// Logs.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a mapping, for example `{ access: true }`"
+)]
 pub(super) struct Log {
     /// Whether every request gets a line.
     #[schemars(extend("default" = defaults::LOG.access))]

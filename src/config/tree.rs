@@ -188,10 +188,12 @@ fn syntax(error: &serde_saphyr::Error, text: &str, origin: &Path) -> Finding {
         width: 1,
     });
     let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    // The place stands beside the message already.
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |it| it.0);
     let mut source = Source::new(text, origin);
     source.mask(suspects(text));
     let spot = Spot { place, path: String::new() };
-    Problem::error(spot, format!("not YAML: {message}"))
+    Problem::error(spot, format!("cannot be read as YAML: {message}"))
         .expected("one YAML document; see `headgate config schema` for its fields")
         .at(&source)
 }

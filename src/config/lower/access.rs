@@ -2,7 +2,7 @@
 
 use super::super::Config;
 use super::super::raw;
-use super::{Cx, nearest};
+use super::{Cx, nearest, words};
 use crate::model::{SCOPE_ADMIN, SCOPE_BYPASS};
 
 pub(super) fn check(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
@@ -20,7 +20,7 @@ fn warn_unopenable(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
         let Some(scope) = at.value.as_deref().and_then(|it| it.strip_prefix("key:")) else {
             continue;
         };
-        if !held.contains(&scope) {
+        if !held.contains(&scope) && words::scope(scope).is_ok() {
             let near = nearest(scope, held.iter().copied()).map(|it| format!("key:{it}"));
             let message = format!("no key has scope `{scope}`: nobody can pass");
             let expected = "a key with this scope under `keys`";
@@ -50,7 +50,7 @@ fn warn_unused(raw: &raw::Document, cx: &Cx<'_>) {
     let lists = keys.filter_map(|at| at.value.as_ref()?.scopes.as_ref()?.value.as_ref());
     for at in lists.flat_map(|it| &it.0) {
         let Some(scope) = at.value.as_deref() else { continue };
-        if !asked.contains(&scope) && super::words::scope(scope).is_ok() {
+        if !asked.contains(&scope) && words::scope(scope).is_ok() {
             let message = format!("scope `{scope}` opens nothing");
             let near = nearest(scope, asked.iter().copied());
             let expected = "a scope that a route names, `admin` or `maintenance:bypass`";

@@ -22,7 +22,8 @@ pub(super) fn prefix(raw: &raw::Document, cx: &Cx<'_>) -> String {
             return Ok(String::new());
         }
         if let Some(bare) = text.strip_suffix('/') {
-            return Err(Wrong::new("the prefix ends with a slash", expected).nearest(bare));
+            let near = format!("/{}", bare.trim_start_matches('/'));
+            return Err(Wrong::new("the prefix ends with a slash", expected).nearest(near));
         }
         plain(text, expected)
     };
@@ -47,7 +48,9 @@ pub(super) fn routes(
     for at in list {
         let Some(raw) = at.value.as_ref() else { continue };
         let Some((path_id, route)) = route(at, raw, cx, around) else { continue };
-        refuse_hidden(path_id, &route, &routes, cx);
+        if whole(raw, &route) {
+            refuse_hidden(path_id, &route, &routes, cx);
+        }
         routes.push((path_id, route));
     }
     routes.into_iter().map(|it| it.1).collect()
@@ -143,11 +146,11 @@ fn expand(text: &str, prefix: &str) -> Result<String, Wrong> {
             "`{prefix}` stands only at the beginning of a path, and there is no other variable";
         return Err(Wrong::new(message, PATH));
     }
-    let path = rest.map_or_else(|| text.to_owned(), |it| format!("{prefix}{it}"));
-    if path.starts_with('/') {
-        return Ok(path);
+    // `{prefix}api` would become `/devapi`.
+    if rest.unwrap_or(text).starts_with('/') || rest == Some("") && !prefix.is_empty() {
+        return Ok(rest.map_or_else(|| text.to_owned(), |it| format!("{prefix}{it}")));
     }
-    if path.is_empty() {
+    if rest.unwrap_or(text).is_empty() {
         return Err(Wrong::new("the path is empty", PATH).nearest("/"));
     }
     let near = if rest.is_some() { text.replacen('}', "}/", 1) } else { format!("/{text}") };
@@ -232,6 +235,11 @@ fn text(path: &PathMatch) -> &str {
 fn under(path: &str, above: &str) -> bool {
     let head = path.get(..above.len()).is_some_and(|it| it.eq_ignore_ascii_case(above));
     head && path.get(above.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whether host and methods were understood: without them the route would seem to take more than it does.
+fn whole(raw: &raw::Route, route: &Route) -> bool {
+    raw.host.is_some() == route.host.is_some() && raw.methods.is_some() != route.methods.is_empty()
 }
 
 /// Refuses a route that could never be chosen because an earlier one takes all that it would.
