@@ -4,3 +4,4 @@ pub mod answer;
 pub mod balance;
 pub mod h1;
 pub mod serve;
+pub mod socket;
