@@ -1,1 +1,3 @@
-//! (being written)
+//! The process: parts are built here and handed to each other.
+
+pub mod data;

@@ -148,7 +148,7 @@ async fn is_readable_within<D: Transport>(
 }
 
 /// Closes in two steps, so that the kernel does not answer late bytes with a reset that takes the answer with it.
-async fn linger<D: Transport>(core: &Core, down: &mut Downstream<D>) {
+pub async fn linger<D: Transport>(core: &Core, down: &mut Downstream<D>) {
     let due = down.alarm.at(LINGER);
     let (mut shut, mut dropped) = (false, 0);
     poll_fn(|cx| {

@@ -10,3 +10,4 @@ pub mod listener;
 pub mod pool;
 pub mod serve;
 pub mod transport;
+pub mod socket;
