@@ -139,7 +139,8 @@ async fn accept(core: Rc<Core>, listener: TcpListener, mut phase: watch::Receive
             }
         }
     }
-    while let Ok(Ok((stream, addr))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await {
+    while let Ok(Ok((stream, addr))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
+    {
         welcome(&core, stream, Peer { addr, local_port }, &refusing);
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 
 use crate::semantics::head::Framing;
-use crate::wire::h1::chunk::{self, Decoder};
+use crate::wire::h1::chunk::{self, ChunkLimits, Decoder, Piece};
 use crate::wire::io::Buffers;
 use crate::wire::transport::Transport;
 
@@ -74,7 +74,7 @@ impl Source {
         match framing {
             Framing::None | Framing::Length(0) => Self::Done,
             Framing::Length(bytes) => Self::Length(bytes),
-            Framing::Chunked => Self::Chunked(Box::default()),
+            Framing::Chunked => Self::Chunked(Box::new(Decoder::new(ChunkLimits::default()))),
             Framing::UntilClose => Self::UntilClose,
         }
     }
@@ -318,14 +318,16 @@ impl Relay {
             return;
         }
         if !data.is_empty() {
-            chunk::encode(&mut self.pending, data);
+            chunk::put_size(&mut self.pending, data.len());
+            self.pending.extend_from_slice(data);
+            self.pending.extend_from_slice(chunk::CHUNK_END);
         }
         if self.ended {
             let trailers = match &self.source {
                 Source::Chunked(decoder) => decoder.trailers(),
                 Source::Length(_) | Source::UntilClose | Source::Done => &[],
             };
-            chunk::encode_end(&mut self.pending, trailers);
+            chunk::put_last(&mut self.pending, trailers);
         }
     }
 
@@ -340,9 +342,14 @@ impl Relay {
                 Stretch { used, data: 0..used }
             }
             Source::Chunked(decoder) => {
-                let piece = decoder.step(bytes).map_err(|error| Broken::Malformed(error.code()))?;
-                self.ended = piece.end;
-                Stretch { used: piece.used, data: piece.data }
+                match decoder.step(bytes).map_err(|error| Broken::Malformed(error.code()))? {
+                    Piece::More => Stretch { used: bytes.len(), data: 0..0 },
+                    Piece::Data(data) => Stretch { used: data.end, data },
+                    Piece::End { used } => {
+                        self.ended = true;
+                        Stretch { used, data: 0..0 }
+                    }
+                }
             }
         };
         self.received += stretch.data.len() as u64;
