@@ -1,6 +1,7 @@
 //! What is live: one immutable, numbered build of a config, and the gate made of it and the maintenance state.
 
 pub mod live;
+pub mod reload;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
