@@ -8,6 +8,8 @@ pub mod findings;
 mod lower;
 mod raw;
 mod schema;
+pub mod secret;
+pub mod source;
 mod tree;
 pub mod units;
 
