@@ -386,4 +386,4 @@ fn is_below(rest: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
