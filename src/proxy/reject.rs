@@ -342,3 +342,6 @@ fn reason(status: u16) -> &'static str {
         _ => "Refused",
     }
 }
+
+#[cfg(test)]
+mod tests;
