@@ -384,3 +384,6 @@ fn require<'g>(key: Option<&'g KeyEntry>, scope: &str) -> Result<&'g KeyEntry, R
 fn is_below(rest: &str) -> bool {
     rest.is_empty() || rest.starts_with('/')
 }
+
+#[cfg(test)]
+pub(super) mod tests;
