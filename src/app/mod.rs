@@ -1,1 +1,4 @@
 //! (being written)
+
+pub mod control;
+pub mod signals;
