@@ -26,7 +26,7 @@ pub fn is_hidden(c: char) -> bool {
 /// Whether every byte is plain; without early exit, so that it compiles to vector instructions.
 fn is_plain(text: &str) -> bool {
     text.bytes()
-        .fold(true, |plain, it| plain & (it >= 0x20) & (it < 0x7f) & (it != b'"') & (it != b'\\'))
+        .fold(true, |plain, it| plain & (0x20..0x7f).contains(&it) & (it != b'"') & (it != b'\\'))
 }
 
 /// Whether `text` stands for itself everywhere: no quoting, no escape, not empty.
