@@ -64,7 +64,18 @@ pub(super) fn services(gate: &Gate, now: UnixMs) -> Value {
             "upstreams": upstreams.map(|it| format!("{}:{}", it.host, it.port)).collect::<Vec<_>>(),
         })
     });
-    Value::Array(forms.collect())
+    let known = |name: &str| gate.generation.services.iter().any(|it| it.service.name == name);
+    let gone = gate.modes.services.iter().filter(|it| !known(&it.0) && it.1.running(now));
+    // Not in the config any more, but it would be covered at once if it came back.
+    let gone = gone.map(|(name, window)| {
+        json!({
+            "name": name,
+            "maintenance": "on",
+            "window": window_form(window, now),
+            "configured": false,
+        })
+    });
+    Value::Array(forms.chain(gone).collect())
 }
 
 pub(super) fn word(on: bool) -> &'static str {

@@ -38,6 +38,8 @@ pub struct State {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub state: State,
+    /// Whether anything had been kept. To a starting gate nothing is off; to a running one it is no news.
+    pub found: bool,
     /// Something an operator must hear of: the state was broken and this is the best that was left.
     pub warning: Option<String>,
 }
@@ -71,17 +73,19 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 /// Forgets everything with the process (`--state none`, tests).
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Mutex<Option<State>>,
 }
 
 impl Store for MemoryStore {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async { Ok(Loaded { state, warning: None }) })
+        let found = state.is_some();
+        let state = state.unwrap_or_default();
+        Box::pin(async move { Ok(Loaded { state, found, warning: None }) })
     }
 
     fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>> {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         Box::pin(async { Ok(()) })
     }
 }
@@ -104,6 +108,19 @@ impl FileStore {
             .create(dir)
             .map_err(|source| StoreError::Folder { path: dir.to_owned(), source })?;
         Ok(Self { path: dir.join("maintenance.json") })
+    }
+
+    /// What would keep a toggle from being saved, found at the start rather than in the night on which it matters.
+    pub fn obstacle(&self) -> Option<String> {
+        let probe = beside(&self.path, ".probe");
+        let outcome =
+            write_synced(&probe, b"headgate\n").and_then(|()| std::fs::remove_file(&probe));
+        let dir = self.path.parent().unwrap_or(&self.path).display();
+        outcome.err().map(|error| {
+            format!(
+                "the state folder {dir} cannot be written ({error}): maintenance cannot be switched"
+            )
+        })
     }
 }
 
@@ -152,7 +169,7 @@ fn load(path: &Path) -> Result<Loaded, StoreError> {
     // No file is a gate that was never switched, or an operator who took the file away: off, whatever the copy says.
     let Some(text) = read(path)? else { return Ok(Loaded::default()) };
     let broken = match decode(&text) {
-        Ok(state) => return Ok(Loaded { state, warning: None }),
+        Ok(state) => return Ok(Loaded { state, found: true, warning: None }),
         Err(error) => error,
     };
     let kept = beside(path, &format!(".corrupt-{}", UnixMs::now().0));
@@ -172,7 +189,7 @@ fn load(path: &Path) -> Result<Loaded, StoreError> {
     let state = state.unwrap_or_default();
     // So that the next start finds a good file, and not a second corrupt copy.
     save(path, &state)?;
-    Ok(Loaded { state, warning: Some(warning) })
+    Ok(Loaded { state, found: true, warning: Some(warning) })
 }
 
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
