@@ -172,24 +172,38 @@ fn load(path: &Path) -> Result<Loaded, StoreError> {
         Ok(state) => return Ok(Loaded { state, found: true, warning: None }),
         Err(error) => error,
     };
-    let kept = beside(path, &format!(".corrupt-{}", UnixMs::now().0));
-    std::fs::copy(path, &kept)
-        .map_err(|source| StoreError::Write { path: kept.clone(), source })?;
     let backup = beside(path, ".prev");
     let state = read(&backup)?.and_then(|text| decode(&text).ok());
     let used = match &state {
         Some(_) => format!("the copy {} is used", backup.display()),
         None => "there is no good copy, so maintenance is off".to_owned(),
     };
-    let warning = format!(
-        "the maintenance state {} is broken ({broken}); {used}; the broken file is kept as {}",
-        path.display(),
-        kept.display()
-    );
     let state = state.unwrap_or_default();
-    // So that the next start finds a good file, and not a second corrupt copy.
-    save(path, &state)?;
+    let kept = keep_aside(path, &state);
+    let path = path.display();
+    let warning = format!("the maintenance state {path} is broken ({broken}); {used}; {kept}");
     Ok(Loaded { state, found: true, warning: Some(warning) })
+}
+
+/// Keeps the broken file for whoever wants to know, and puts a good one in its place for the next start. A disk that
+/// does not let us is no reason not to start.
+fn keep_aside(path: &Path, state: &State) -> String {
+    let kept = beside(path, &format!(".corrupt-{}", modified(path)));
+    if let Err(error) = std::fs::copy(path, &kept) {
+        return format!("the broken file stays, as it cannot be kept aside ({error})");
+    }
+    let replaced = match save(path, state) {
+        Ok(()) => String::new(),
+        Err(error) => format!(", but could not be replaced ({error})"),
+    };
+    format!("the broken file is kept as {}{replaced}", kept.display())
+}
+
+/// When the file was last written, in ms: names one broken file the same at every look, so that a disk that lets us copy
+/// but not replace is not filled with copies.
+fn modified(path: &Path) -> u128 {
+    let at = std::fs::metadata(path).and_then(|it| it.modified()).ok();
+    at.and_then(|it| it.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |it| it.as_millis())
 }
 
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {

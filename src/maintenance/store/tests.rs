@@ -172,3 +172,17 @@ fn a_folder_that_cannot_be_written_is_told_at_the_start() {
     std::fs::create_dir(beside(&file(&dir), ".probe")).unwrap();
     assert!(store.obstacle().unwrap().contains("cannot be switched"));
 }
+
+#[test]
+fn a_broken_file_that_cannot_be_replaced_is_kept_once_and_does_not_stop_the_start() {
+    let dir = Folder::new();
+    save(&file(&dir), &state(3)).unwrap();
+    std::fs::write(file(&dir), b"{").unwrap();
+    std::fs::create_dir(beside(&file(&dir), ".tmp")).unwrap();
+    for _ in 0..5 {
+        let loaded = load(&file(&dir)).unwrap();
+        assert_eq!(loaded.state, state(3));
+        assert!(loaded.warning.unwrap().contains("could not be replaced"));
+    }
+    assert_eq!(names(&dir).iter().filter(|it| it.contains(".corrupt-")).count(), 1);
+}

@@ -251,7 +251,10 @@ impl Switch {
             *state = next;
         }
         self.publish(&state, publish);
-        let unrecorded = record(&self.audit, entry, Missing::Always).await;
+        // Another process has entered this end already.
+        let known = !changed && entry.action == Action::MaintenanceExpired;
+        let unrecorded =
+            if known { None } else { record(&self.audit, entry, Missing::Always).await };
         let warning = broken.into_iter().chain(unrecorded).reduce(|a, b| format!("{a}; {b}"));
         Ok(Changed { modes: self.current(), changed, warning })
     }
