@@ -26,8 +26,8 @@ fn entries(raw: &raw::Document) -> &[(At<String>, At<raw::Service>)] {
 
 fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
     let name = cx.word(name, words::service_name).unwrap_or_default();
-    let Some(raw) = at.value.as_ref() else { return placeholder(name) };
-    let mut service = placeholder(name);
+    let Some(raw) = at.value.as_ref() else { return Service::with_defaults(&name) };
+    let mut service = Service::with_defaults(&name);
     service.upstreams = upstreams(at, raw, cx);
     service.coverage = match cx.or(&raw.maintenance, Maintained::Covered) {
         Maintained::Covered => Coverage::Covered,
@@ -49,19 +49,6 @@ fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
         service.timeouts = timeouts(times, cx);
     }
     service
-}
-
-/// A service with every default.
-fn placeholder(name: String) -> Service {
-    Service {
-        name,
-        upstreams: Vec::new(),
-        coverage: Coverage::Covered,
-        forward_key: false,
-        max_in_flight: defaults::MAX_IN_FLIGHT,
-        max_body_bytes: Some(defaults::MAX_BODY),
-        timeouts: defaults::SERVICE_TIMEOUTS,
-    }
 }
 
 fn upstreams(at: &At<raw::Service>, raw: &raw::Service, cx: &Cx<'_>) -> Vec<Authority> {
