@@ -6,9 +6,7 @@ use std::net::SocketAddr;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::{
-    AdminListen, Config, Key, KeySource, Parsed, PathMatch, Retry, Route, Service, units,
-};
+use super::{AdminListen, Config, Key, KeySource, Parsed, PathMatch, Retry, Route, Service, units};
 use crate::config::{Authority, OnRevoke};
 use crate::model::{Access, Coverage, ServiceId};
 
@@ -27,7 +25,7 @@ pub fn yaml(parsed: &Parsed) -> String {
 
 /// In the shape of the file. Secrets are references, and digests are hidden.
 fn document(config: &Config) -> Value {
-    let named = |id: ServiceId| config.services.get(id.0).map(|it| it.name.clone());
+    let named = |id: ServiceId| config.services.get(id.0).map(|it| it.name.as_str());
     let services: Map<String, Value> =
         config.services.iter().map(|it| (it.name.clone(), service(it))).collect();
     json!({
@@ -98,7 +96,7 @@ fn upstream(it: &Authority) -> String {
     format!("http://{host}:{}", it.port)
 }
 
-fn route(route: &Route, service: Option<String>) -> Value {
+fn route(route: &Route, service: Option<&str>) -> Value {
     let mut map = Map::new();
     if let Some(host) = &route.host {
         map.insert(String::from("host"), json!(host));
@@ -122,8 +120,12 @@ fn route(route: &Route, service: Option<String>) -> Value {
         OnRevoke::Close => "close",
         OnRevoke::Keep => "keep",
     };
-    let rest =
-        [("access", json!(access)), ("service", json!(service)), ("retry", json!(retry)), ("onRevoke", json!(on_revoke))];
+    let rest = [
+        ("access", json!(access)),
+        ("service", json!(service)),
+        ("retry", json!(retry)),
+        ("onRevoke", json!(on_revoke)),
+    ];
     map.extend(rest.map(|(name, value)| (name.to_owned(), value)));
     Value::Object(map)
 }

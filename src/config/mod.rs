@@ -8,6 +8,7 @@ pub mod effective;
 pub mod findings;
 mod lower;
 mod parse;
+mod quantity;
 mod quick;
 mod raw;
 mod schema;

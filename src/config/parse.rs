@@ -47,7 +47,7 @@ pub fn parse(text: &str, origin: &Path) -> Result<Parsed, Vec<Finding>> {
         return Err(vec![Finding::whole(origin, message, &expected)]);
     }
     let problems = Problems::default();
-    let tree = Tree::read(text, origin, &problems).map_err(|it| vec![it])?;
+    let tree = Tree::read(text, origin, &problems).map_err(|it| vec![*it])?;
     let document = decode::decode(&tree, &problems);
     let folder = origin.parent().unwrap_or_else(|| Path::new(""));
     let cx = lower::Cx { tree: &tree, problems: &problems, folder };
@@ -101,20 +101,24 @@ fn secret_places(tree: &Tree) -> Vec<Place> {
 ///
 /// # Errors
 /// A finding about the file as a whole, with the next step, when it cannot be read or is not UTF-8.
-pub fn read(path: &Path) -> Result<String, Finding> {
+pub fn read(path: &Path) -> Result<String, Box<Finding>> {
     let most = u64::try_from(TEXT_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Vec::new();
     let outcome = File::open(path).and_then(|it| it.take(most).read_to_end(&mut bytes));
     if let Err(error) = outcome {
         let expected = match error.kind() {
-            io::ErrorKind::NotFound => "a config file at this path; `examples/` has some to start from",
+            io::ErrorKind::NotFound => {
+                "a config file at this path; `examples/` has some to start from"
+            }
             io::ErrorKind::PermissionDenied => "a file that this user may read (chmod, chown)",
             _ => "a config file that can be read",
         };
-        return Err(Finding::whole(path, format!("the file cannot be read: {error}"), expected));
+        let message = format!("the file cannot be read: {error}");
+        return Err(Box::new(Finding::whole(path, message, expected)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to() + 1;
-        Finding::whole(path, format!("byte {at} is not UTF-8"), "a text file in UTF-8")
+        let message = format!("byte {at} is not UTF-8");
+        Box::new(Finding::whole(path, message, "a text file in UTF-8"))
     })
 }

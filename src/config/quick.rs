@@ -46,8 +46,7 @@ pub fn for_upstream(args: &QuickArgs) -> Result<Config, Vec<Finding>> {
     let upstream = say.word("--to", Some(&args.to), words::upstream);
     let data = say.word("--listen", args.listen.as_deref(), words::address);
     let ops = say.word("--ops", args.ops.as_deref(), words::address_or_off);
-    let admin =
-        say.word("--admin", args.admin.as_deref(), |it| words::admin_listen(it, cwd));
+    let admin = say.word("--admin", args.admin.as_deref(), |it| words::admin_listen(it, cwd));
     let admin = admin.unwrap_or(Some(AdminListen::Tcp(defaults::ADMIN)));
     let source = say.word("--key", args.key.as_deref(), |it| words::key_source(it, cwd));
     let outside = matches!(&admin, Some(AdminListen::Tcp(it)) if !it.ip().is_loopback());

@@ -12,10 +12,9 @@ pub(super) fn names(raw: &raw::Document, cx: &Cx<'_>) -> Vec<String> {
 }
 
 pub(super) fn services(raw: &raw::Document, cx: &Cx<'_>) -> Vec<Service> {
-    if let Some(at) = raw.services.as_ref().filter(|at| at.value.is_some()) {
-        if entries(raw).is_empty() {
-            cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
-        }
+    let given = raw.services.as_ref().filter(|at| at.value.is_some());
+    if let Some(at) = given.filter(|_| entries(raw).is_empty()) {
+        cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
     }
     entries(raw).iter().map(|(name, at)| service(name, at, cx)).collect()
 }
