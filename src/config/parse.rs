@@ -73,16 +73,13 @@ fn origins(tree: &Tree, origin: &Path) -> Origins {
 }
 
 /// Places whose text may be a secret that stands in the file by mistake: everything below `keys` but names, scopes,
-/// times and references, and upstreams with a user name.
+/// times and references; whatever is called a key, a secret, a password or a token elsewhere; upstreams with a user
+/// name.
 fn secret_places(tree: &Tree) -> Vec<Place> {
-    let known = |path: &str| {
-        ["name", "scopes", "notBefore", "expiresAt"].iter().any(|it| {
-            path.split_once("].").is_some_and(|(_, field)| field.split('[').next() == Some(it))
-        })
-    };
-    let reference = |text: &str| text.starts_with("env:") || text.starts_with("file:");
     let secret = |path: &str, text: &str| {
-        (path.starts_with("keys") && !known(path) && !reference(text))
+        let reference = text.starts_with("env:") || text.starts_with("file:");
+        let below_keys = path.starts_with("keys") && !is_plain_field(path);
+        (!reference && (below_keys || is_called_secret(path)))
             || (path.starts_with("services") && text.contains('@'))
     };
     tree.nodes()
@@ -95,6 +92,25 @@ fn secret_places(tree: &Tree) -> Vec<Place> {
         })
         .map(|it| it.place)
         .collect()
+}
+
+/// Fields of a key that are no secret.
+fn is_plain_field(path: &str) -> bool {
+    let field = path.split_once("].").map(|it| it.1.split('[').next().unwrap_or_default());
+    field.is_some_and(|it| ["name", "scopes", "notBefore", "expiresAt"].contains(&it))
+}
+
+/// Fields of ours that only sound like a secret.
+const HARMLESS: [&str; 4] =
+    ["forwardKey", "statusNeedsKey", "listenerNeedsKey", "badKeysPerMinute"];
+
+fn is_called_secret(path: &str) -> bool {
+    let field = path.rsplit('.').next().unwrap_or_default();
+    if HARMLESS.contains(&field) {
+        return false;
+    }
+    let field = field.to_ascii_lowercase();
+    ["key", "secret", "password", "token"].iter().any(|it| field.contains(it))
 }
 
 /// Reads a config file's text, at most [`TEXT_BYTES_MAX`] and one byte (which [`parse`] refuses). Blocks.

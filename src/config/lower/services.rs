@@ -1,8 +1,10 @@
 //! Services: where they are and how they are treated.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::super::decode::At;
 use super::super::raw::{self, Maintained};
-use super::super::{Authority, Service, ServiceTimeouts, defaults, units};
+use super::super::{Authority, Config, Service, ServiceTimeouts, defaults, units};
 use super::{Cx, numbers, words};
 use crate::model::Coverage;
 
@@ -66,6 +68,32 @@ fn upstreams(at: &At<raw::Service>, raw: &raw::Service, cx: &Cx<'_>) -> Vec<Auth
         found.push(one);
     }
     found
+}
+
+/// Refuses upstreams that are the gate's own data listener: every request would go round until a limit stops it.
+pub(super) fn refuse_loops(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
+    for (_, at) in entries(raw) {
+        let list = at.value.as_ref().and_then(|it| it.upstreams.as_ref()?.value.as_ref());
+        for at in list.into_iter().flat_map(|it| &it.0) {
+            let Some(Ok(one)) = at.value.as_deref().map(words::upstream) else { continue };
+            if let Some(own) = config.listeners.data.iter().find(|it| leads_to(&one, it)) {
+                let message = format!("this upstream is the gate's own data listener `{own}`");
+                cx.push(cx.error(at.id, message).expected("the address of the service"));
+            }
+        }
+    }
+}
+
+/// Whether this machine would take a connection to `upstream` for one to `listener`.
+fn leads_to(upstream: &Authority, listener: &SocketAddr) -> bool {
+    let address = match upstream.host.as_str() {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        host => host.parse::<IpAddr>(),
+    };
+    let here = address.is_ok_and(|it| {
+        it == listener.ip() || (listener.ip().is_unspecified() && it.is_loopback())
+    });
+    here && upstream.port == listener.port()
 }
 
 fn timeouts(raw: &raw::ServiceTimeouts, cx: &Cx<'_>) -> ServiceTimeouts {
