@@ -58,6 +58,7 @@ pub struct Cmd {
 ///
 /// # Errors
 /// When the config cannot be used, or an argument names nothing in it.
+#[expect(clippy::needless_pass_by_value, reason = "all commands are called alike")]
 pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
     let text = match std::fs::read_to_string(&cmd.config) {
         Ok(text) => text,

@@ -24,14 +24,14 @@ pub struct Denied<'a> {
     /// The client that the edge asks for.
     pub client: IpAddr,
     /// The request asked about; `None` when the question does not say.
-    asked: Option<RequestHead<'a>>,
+    asked: Option<Box<RequestHead<'a>>>,
 }
 
 impl Denied<'_> {
     /// The refusal as the edge must hear it; `reject` is this one's own or a 429 in its place, `question` as for any
     /// other answer.
     pub fn answer(&self, reject: &Reject, question: &Asked<'_>) -> Answer {
-        reject.answer_to_edge(&Asked { head: self.asked.as_ref(), ..*question })
+        reject.answer_to_edge(&Asked { head: self.asked.as_deref(), ..*question })
     }
 }
 
@@ -65,11 +65,11 @@ pub fn answer<'a>(
     client: &Client,
     now: UnixMs,
 ) -> Result<Answer, Denied<'a>> {
-    let denied = |reject, asked| Denied {
+    let denied = |reject, asked: Option<RequestHead<'a>>| Denied {
         reject,
         presented: question.api_key.is_some(),
         client: client.ip,
-        asked,
+        asked: asked.map(Box::new),
     };
     let asked = asked_about(question).map_err(|detail| {
         denied(Reject::Question { status: 400, code: "bad-question", detail }, None)
