@@ -24,14 +24,14 @@ pub struct Denied<'a> {
     /// The client that the edge asks for.
     pub client: IpAddr,
     /// The request asked about; `None` when the question does not say.
-    asked: Option<Box<RequestHead<'a>>>,
+    asked: Option<RequestHead<'a>>,
 }
 
 impl Denied<'_> {
     /// The refusal as the edge must hear it; `reject` is this one's own or a 429 in its place, `question` as for any
     /// other answer.
     pub fn answer(&self, reject: &Reject, question: &Asked<'_>) -> Answer {
-        reject.answer_to_edge(&Asked { head: self.asked.as_deref(), ..*question })
+        reject.answer_to_edge(&Asked { head: self.asked.as_ref(), ..*question })
     }
 }
 
@@ -64,13 +64,9 @@ pub fn answer<'a>(
     question: &RequestHead<'a>,
     client: &Client,
     now: UnixMs,
-) -> Result<Answer, Denied<'a>> {
-    let denied = |reject, asked: Option<RequestHead<'a>>| Denied {
-        reject,
-        presented: question.api_key.is_some(),
-        client: client.ip,
-        asked: asked.map(Box::new),
-    };
+) -> Result<Answer, Box<Denied<'a>>> {
+    let presented = question.api_key.is_some();
+    let denied = |reject, asked| Box::new(Denied { reject, presented, client: client.ip, asked });
     let asked = asked_about(question).map_err(|detail| {
         denied(Reject::Question { status: 400, code: "bad-question", detail }, None)
     })?;

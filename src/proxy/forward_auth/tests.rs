@@ -33,7 +33,7 @@ fn ask(gate: &Gate, target: &str, fields: &[(&str, &str)], key: Option<&str>) ->
     match answer(gate, &question, &client(true), NOW) {
         Ok(answer) => (answer, false),
         Err(denied) => {
-            let Denied { reject, presented, .. } = &denied;
+            let Denied { reject, presented, .. } = &*denied;
             (denied.answer(reject, &own), *presented && reject.code() == "unauthorized")
         }
     }
