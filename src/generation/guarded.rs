@@ -84,7 +84,7 @@ impl GuardTable {
         }
         let asked = Asked { authority, path, own, plain: is_plain(path) };
         if !asked.plain {
-            let reached = self.guards.iter().filter(|it| could_reach(path, &it.path));
+            let reached = self.guards.iter().filter(|it| may_reach(path, &it.path));
             return reached.filter(|it| asked.is_held_by(it)).for_each(demanded);
         }
         self.index.visit(path, |hit| {
@@ -150,6 +150,15 @@ fn text_of(path: &PathMatch) -> (&str, bool) {
 
 fn is_at_or_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|it| it.is_empty() || it.starts_with('/'))
+}
+
+/// Longest path whose readings are gone through. Their number doubles with each decoding; an honest path with escapes
+/// of slashes or parameters is far shorter.
+const READ_BYTES_MAX: usize = 1024;
+
+/// Whether some server could read `path` as one at or under `prefix`. A path too long to go through all readings could.
+pub fn may_reach(path: &str, prefix: &str) -> bool {
+    (path.len() > READ_BYTES_MAX && !is_plain(path)) || could_reach(path, prefix)
 }
 
 /// Whether servers can read a canonical path in one way only, but for the case of letters: no parameters, no
@@ -242,6 +251,16 @@ mod tests {
             table.each(host, "/x", &fixture::public("", 0), |_| seen += 1);
             assert_eq!(seen, expected, "{host}");
         }
+    }
+
+    #[test]
+    fn a_long_path_of_many_readings_needs_every_key_at_once() {
+        let table = table(&fixture::config(""));
+        let own = fixture::public("/x", 0);
+        let long = format!("/x/{}", "%253B;/".repeat(1000));
+        assert_eq!(demanded(&table, &long, &own).len(), table.all().len());
+        let plain = format!("/x/{}", "%26a/".repeat(1000));
+        assert!(demanded(&table, &plain, &own).is_empty());
     }
 
     /// Paths from pieces that servers disagree about.

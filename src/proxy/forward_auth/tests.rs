@@ -33,7 +33,7 @@ fn ask(gate: &Gate, target: &str, fields: &[(&str, &str)], key: Option<&str>) ->
     match answer(gate, &question, &client(true), NOW) {
         Ok(answer) => (answer, false),
         Err(denied) => {
-            let Denied { reject, presented, .. } = &denied;
+            let Denied { reject, presented, .. } = &*denied;
             (denied.answer(reject, &own), *presented && reject.code() == "unauthorized")
         }
     }
@@ -77,7 +77,9 @@ fn what_passes_is_200_and_what_does_not_is_the_refusal() {
         ("DELETE", "/api/read/x", None, false, 405),
         // The edge forwards the raw path: another spelling never passes, with or without a key.
         ("GET", "/api/x/../admin/trigger-cron", Some(ADMIN), false, 403),
+        ("GET", "/api/x/../admin/trigger-cron", None, false, 403),
         ("GET", "/api//x", None, false, 403),
+        ("GET", "/api//x", None, true, 403),
         ("GET", "/api/%61dmin/health", None, false, 403),
         ("GET", "/api/x%2f", None, false, 403),
         ("GET", "/api/x/..%2Fadmin/x", None, false, 401),

@@ -64,20 +64,18 @@ pub fn answer<'a>(
     question: &RequestHead<'a>,
     client: &Client,
     now: UnixMs,
-) -> Result<Answer, Denied<'a>> {
-    let denied = |reject, asked| Denied {
-        reject,
-        presented: question.api_key.is_some(),
-        client: client.ip,
-        asked,
-    };
+) -> Result<Answer, Box<Denied<'a>>> {
+    let presented = question.api_key.is_some();
+    let denied = |reject, asked| Box::new(Denied { reject, presented, client: client.ip, asked });
     let asked = asked_about(question).map_err(|detail| {
         denied(Reject::Question { status: 400, code: "bad-question", detail }, None)
     })?;
+    if canonical(asked.raw_path).is_ok_and(|it| it != asked.raw_path) {
+        return Err(denied(ANOTHER_PATH, Some(asked)));
+    }
     // The one asked about is no proxy: no question within a question.
     let client = Client { trusted_peer: false, ..*client };
     let reject = match decide(gate, &asked, &client, now) {
-        Decision::Forward(forward) if forward.path != asked.raw_path => ANOTHER_PATH,
         Decision::Forward(_) if is_second(question) => CHANGED,
         Decision::Forward(forward) => return Ok(yes(&forward, question)),
         Decision::Refuse(reject) => reject,
