@@ -1,1 +1,4 @@
+//! Behaviour through real sockets: one file per capability, a sentence per test.
 
+mod language;
+mod support;

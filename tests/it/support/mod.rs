@@ -1,0 +1,19 @@
+//! The test language: the real binary, raw clients and raw upstreams on real sockets.
+#![allow(
+    dead_code,
+    reason = "a word of the language may be used by few tests, or by none for a while"
+)]
+
+pub(crate) mod client;
+pub(crate) mod gateway;
+pub(crate) mod peers;
+pub(crate) mod setup;
+pub(crate) mod upstream;
+pub(crate) mod wait;
+pub(crate) mod wire;
+
+pub(crate) use client::{RawClient, Response};
+pub(crate) use gateway::Gateway;
+pub(crate) use setup::Setup;
+pub(crate) use upstream::{Exchange, RawUpstream, Upstream};
+pub(crate) use wait::{Signal, until, until_some};
