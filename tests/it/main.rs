@@ -3,3 +3,6 @@
 mod language;
 mod support;
 mod vectors;
+mod auth;
+mod headers;
+mod routing;

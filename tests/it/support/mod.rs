@@ -17,3 +17,9 @@ pub(crate) use gateway::Gateway;
 pub(crate) use setup::Setup;
 pub(crate) use upstream::{Exchange, RawUpstream, Upstream};
 pub(crate) use wait::{Signal, until, until_some};
+
+/// A key with scope `admin` in most tests; long enough to draw no warning.
+pub(crate) const OPERATOR: &str = "operator-key-0123456789abcdef";
+
+/// A key of lesser rank in some tests.
+pub(crate) const READER: &str = "reader-key-0123456789abcdefgh";

@@ -261,6 +261,12 @@ impl Exchange {
         self.shared.record().requests[self.index] = self.request.clone();
     }
 
+    /// The handler reads the body itself, from the wire.
+    pub(crate) fn takes_body(&mut self) -> &mut Wire {
+        self.body_read = true;
+        &mut self.wire
+    }
+
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> &mut Self {
         let _ = self.wire.send(bytes.as_ref());
@@ -370,6 +376,11 @@ impl Upstream {
                 None => exchange.respond(404, "", b"no such path here"),
             }
         })
+    }
+
+    /// Answers every path with 200 and nothing, by a function where one is given.
+    pub(crate) fn by(handler: impl Fn(&mut Exchange) + Send + Sync + 'static) -> RawUpstream {
+        RawUpstream::start(handler)
     }
 
     /// Answers everything with its own name.
