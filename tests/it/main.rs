@@ -6,3 +6,5 @@ mod vectors;
 mod auth;
 mod headers;
 mod routing;
+mod streaming;
+mod upgrade;
