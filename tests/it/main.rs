@@ -8,3 +8,5 @@ mod headers;
 mod routing;
 mod streaming;
 mod upgrade;
+mod maintenance;
+mod reload;

@@ -74,7 +74,9 @@ impl Gateway {
     pub(crate) fn start_in(mut setup: Setup, dir: Arc<TempDir>) -> Self {
         let inherited = setup.inherited.take();
         fs::create_dir_all(dir.0.join("config")).expect("a writable temp folder");
-        write_config(&dir.0, &setup.yaml());
+        if setup.file.is_none() {
+            write_config(&dir.0, &setup.yaml());
+        }
         let mut child = command(&setup, &dir.0, inherited).spawn().expect("the binary starts");
         let log = collect(child.stderr.take().expect("piped"));
         let access = collect(child.stdout.take().expect("piped"));
@@ -170,7 +172,7 @@ impl Gateway {
 
     /// Replaces the config file by renaming a new one over it, as editors do.
     pub(crate) fn replace_config(&self, yaml: &str) {
-        write_config(&self.dir.0, &keep_listeners(yaml));
+        write_config(&self.dir.0, yaml);
     }
 
     /// Replaces the config and asks for a reload; the answer of the admin API.
@@ -286,7 +288,10 @@ fn command(setup: &Setup, dir: &Path, inherited: Option<TcpListener>) -> Command
     };
     match &setup.arguments {
         Some(arguments) => command.args(arguments),
-        None => command.arg("run").arg(dir.join("config/headgate.yaml")),
+        None => {
+            let file = setup.file.as_deref().unwrap_or("config/headgate.yaml");
+            command.arg("run").arg(dir.join(file))
+        }
     };
     command.envs(setup.env.iter().map(|it| (&it.0, &it.1)));
     command.current_dir(dir).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -299,11 +304,6 @@ fn write_config(dir: &Path, yaml: &str) {
     let yaml = yaml.replace("{dir}", &dir.display().to_string());
     fs::write(&new, yaml).expect("a writable temp folder");
     fs::rename(new, file).expect("a writable temp folder");
-}
-
-/// Addresses with port 0 stay as they are: the gate keeps its sockets over a reload.
-fn keep_listeners(yaml: &str) -> String {
-    yaml.to_owned()
 }
 
 fn collect(source: impl Read + Send + 'static) -> Lines {

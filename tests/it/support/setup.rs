@@ -14,6 +14,8 @@ pub(crate) struct Setup {
     pub(crate) inherited: Option<TcpListener>,
     /// Arguments in place of `run FILE`.
     pub(crate) arguments: Option<Vec<String>>,
+    /// The config file below the gate's folder, when the test lays it out itself.
+    pub(crate) file: Option<String>,
     top: Vec<String>,
     services: Vec<String>,
     routes: Vec<String>,
@@ -100,6 +102,12 @@ impl Setup {
     /// The data listener is inherited as `LISTEN_FDS` has it.
     pub(crate) fn inherit(mut self, listener: TcpListener) -> Self {
         self.inherited = Some(listener);
+        self
+    }
+
+    /// The config file is at this place below the gate's folder, and the test has put it there.
+    pub(crate) fn at(mut self, file: &str) -> Self {
+        self.file = Some(file.to_owned());
         self
     }
 
