@@ -43,6 +43,6 @@ fn a_reset_is_seen_as_one() {
 fn an_upstream_names_requests_that_are_not_to_the_letter() {
     let upstream = Upstream::named("x");
     let mut client = RawClient::connect(upstream.address);
-    client.send("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n").to_end();
+    client.send("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n").read_to_end();
     assert_eq!(upstream.faults().len(), 1);
 }

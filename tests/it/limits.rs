@@ -43,7 +43,7 @@ fn a_head_without_end_is_cut_off_not_collected() {
     if let Ok(answer) = client.try_response("GET") {
         answer.expect_status(431);
     }
-    client.to_end();
+    client.read_to_end();
     assert!(gateway.memory() < before + (4 << 20));
     gateway.get("/x").send().expect_status(200);
 }

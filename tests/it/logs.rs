@@ -85,7 +85,7 @@ fn no_byte_of_a_stranger_breaks_a_line() {
         let mut client = gateway.connect();
         client.send(head.concat());
         client.half_close();
-        client.to_end();
+        client.read_to_end();
         sent += 1;
     }
     for odd in [
@@ -100,7 +100,7 @@ fn no_byte_of_a_stranger_breaks_a_line() {
             .connect()
             .send(format!("GET {odd} HTTP/1.1\r\nHost: gate.test\r\n\r\n"))
             .half_close()
-            .to_end();
+            .read_to_end();
         sent += 1;
     }
     until("the lines are written", || gateway.access_lines().len() >= sent / 2);

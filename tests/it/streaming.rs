@@ -282,7 +282,7 @@ fn an_answer_before_the_end_of_the_upload_reaches_the_client_whole() {
     client.send("POST / HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 1000000\r\n\r\npart of it");
     client.response().expect_status(413).expect_text("big");
     client.half_close();
-    client.to_end();
+    client.read_to_end();
     gateway.get("/other").send().expect_status(413);
     assert_eq!(upstream.connections(), 2, "a connection with half a request is not used again");
 }

@@ -45,7 +45,7 @@ fn expect_echo(client: &mut RawClient, text: &str) {
 /// Fails unless the tunnel ends (in order or not), whatever bytes come first.
 #[track_caller]
 fn expect_end(client: &mut RawClient) {
-    let end = client.wire.to_end(&mut |_| ());
+    let end = client.wire.read_to_end(&mut |_| ());
     assert!(matches!(end, Ok(()) | Err(WireError::Reset)), "the tunnel is still open: {end:?}");
 }
 
@@ -78,7 +78,7 @@ fn a_half_closed_tunnel_still_delivers_the_other_half() {
     let gateway = Gateway::in_front_of("a", &upstream).start();
     let mut client = tunnel(&gateway, "/ws", "");
     client.half_close();
-    assert_eq!(client.to_end(), b"bye");
+    assert_eq!(client.read_to_end(), b"bye");
 }
 
 #[test]

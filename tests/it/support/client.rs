@@ -107,9 +107,9 @@ impl RawClient {
     }
 
     /// Everything until the gate closes.
-    pub(crate) fn to_end(&mut self) -> Vec<u8> {
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
         let mut all = Vec::new();
-        let _ = self.wire.to_end(&mut |it| all.extend_from_slice(it));
+        let _ = self.wire.read_to_end(&mut |it| all.extend_from_slice(it));
         all
     }
 

@@ -16,7 +16,7 @@ pub(crate) use client::{RawClient, Response};
 pub(crate) use gateway::Gateway;
 pub(crate) use setup::Setup;
 pub(crate) use upstream::{Exchange, RawUpstream, Upstream};
-pub(crate) use wait::{Signal, until, until_some};
+pub(crate) use wait::{Signal, until};
 
 /// A key with scope `admin` in most tests; long enough to draw no warning.
 pub(crate) const OPERATOR: &str = "operator-key-0123456789abcdef";

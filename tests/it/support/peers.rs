@@ -1,5 +1,6 @@
 //! Real peers from the distribution, and the one place where a test may be skipped.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 /// The variable that turns every skip into a failure.
@@ -18,12 +19,10 @@ pub(crate) fn find(program: &str, test: &str) -> Option<PathBuf> {
 }
 
 /// Says that a test is skipped; fails it where everything is demanded.
-#[expect(clippy::print_stderr, reason = "a skip must be visible")]
 #[track_caller]
 fn skip(test: &str, program: &str) {
     let demanded = std::env::var_os(REQUIRE_ALL).is_some_and(|it| it == "1");
     assert!(!demanded, "{test} needs {program}, and {REQUIRE_ALL}=1 allows no skip");
     // Written past the test harness's capture, so that it shows in every run.
-    use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "SKIP: {test} needs {program}");
 }

@@ -194,7 +194,7 @@ impl Wire {
             Framing::None => Ok(Vec::new()),
             Framing::Length(length) => self.exactly(length, sink).map(|()| Vec::new()),
             Framing::Chunked => self.chunked(sink),
-            Framing::UntilClose => self.to_end(sink).map(|()| Vec::new()),
+            Framing::UntilClose => self.read_to_end(sink).map(|()| Vec::new()),
         }
     }
 
@@ -229,7 +229,7 @@ impl Wire {
     }
 
     /// Everything up to the end of the connection.
-    pub(crate) fn to_end(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), WireError> {
+    pub(crate) fn read_to_end(&mut self, sink: &mut dyn FnMut(&[u8])) -> Result<(), WireError> {
         loop {
             sink(&self.buffer);
             self.buffer.clear();
