@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::peers::{KEY, Kind, Place, Setup};
 
 /// Name of the main config file.
-pub(crate) const FILE: &str = "config.yaml";
+pub(crate) const FILE: &str = "config";
 
 /// Files of a config by name; `number` changes one route, for reloads.
 pub(crate) fn files(
@@ -44,8 +44,8 @@ fn gate(_place: &Place, _setup: Setup, _number: u64) -> String {
 fn nginx(place: &Place, setup: Setup, number: u64) -> String {
     let user = if rustix::process::geteuid().is_root() { "user root;\n" } else { "" };
     let mut text = format!(
-        "{user}daemon off;\nworker_processes {cores};\nworker_rlimit_nofile 65536;\npid nginx.pid;\n\
-         error_log error.log warn;\nevents {{ worker_connections 24000; }}\nhttp {{\n\
+        "{user}daemon off;\nworker_processes {cores};\npid nginx.pid;\n\
+         error_log error.log warn;\nevents {{ worker_connections {connections}; }}\nhttp {{\n\
          access_log access.log combined buffer=64k flush=1s;\n\
          client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;\n\
          uwsgi_temp_path uwsgi; scgi_temp_path scgi;\n\
@@ -55,6 +55,7 @@ fn nginx(place: &Place, setup: Setup, number: u64) -> String {
          proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\n\
          upstream app {{ server {upstream}; keepalive 256; keepalive_requests 1000000000; }}\n",
         cores = setup.cores,
+        connections = 2 * place.connections, // nginx counts the upstream's, too
         upstream = place.upstream,
     );
     text.push_str("map $http_x_api_key $known {\n default 0;\n");
@@ -78,7 +79,7 @@ fn nginx(place: &Place, setup: Setup, number: u64) -> String {
 
 fn haproxy(place: &Place, setup: Setup, number: u64) -> String {
     format!(
-        "global\n nbthread {cores}\n maxconn 10300\n hard-stop-after 10s\n\
+        "global\n nbthread {cores}\n maxconn {connections}\n maxpipes 64\n hard-stop-after 10s\n\
          log ring@access format rfc5424 local0\n\
          stats socket {dir}/haproxy.sock level admin expose-fd listeners\n\
          defaults\n mode http\n log global\n option httplog\n option forwardfor\n http-reuse always\n\
@@ -98,6 +99,7 @@ fn haproxy(place: &Place, setup: Setup, number: u64) -> String {
          backend generation\n server up {upstream}\n\
          backend big\n option splice-response\n server up {upstream}\n",
         cores = setup.cores,
+        connections = place.connections,
         dir = place.dir.display(),
         sink = place.sink,
         listen = place.listen,

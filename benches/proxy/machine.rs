@@ -14,9 +14,11 @@ pub(crate) fn now_ns() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
-/// Who runs where: the proxy alone on its cores, generator and upstream together on another.
+/// Who runs where (the proxy alone on its core, generator and upstream together on another), and how much fits.
 #[derive(Clone, Debug)]
 pub(crate) struct Cores {
+    /// Client connections that every proxy can hold within the limit of open files.
+    pub(crate) connections_max: usize,
     pub(crate) proxy: Vec<usize>,
     pub(crate) load: usize,
 }
@@ -27,11 +29,13 @@ impl Cores {
     /// # Errors
     /// When the process may use fewer than two cores: proxy and load would share one.
     pub(crate) fn choose() -> anyhow::Result<Self> {
+        // A proxy reckons with two descriptors for each connection, and some of its own.
+        let connections_max = usize::try_from(raise_open_files().saturating_sub(1000) / 2)?;
         let allowed = rustix::thread::sched_getaffinity(None)?;
         let mut list: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|it| allowed.is_set(*it)).collect();
         let load = list.pop().context("no core is allowed")?;
         let proxy = list.pop().context("the benchmark needs two cores, one is allowed")?;
-        Ok(Self { proxy: vec![proxy], load })
+        Ok(Self { connections_max, proxy: vec![proxy], load })
     }
 
     /// All of them, for scenes in which the proxy has several cores.
@@ -50,8 +54,13 @@ pub(crate) fn pin(cores: &[usize]) -> anyhow::Result<()> {
     rustix::thread::sched_setaffinity(None, &set).context("pinning to a core")
 }
 
+/// Lets this process and its children run before others where the system allows it: less noise, for all alike.
+pub(crate) fn come_first() {
+    let _ = rustix::process::setpriority_process(None, -19);
+}
+
 /// Raises the limit of open files as far as it goes; gives the limit.
-pub(crate) fn raise_open_files() -> u64 {
+fn raise_open_files() -> u64 {
     let wanted = 65_536;
     let both = Rlimit { current: Some(wanted), maximum: Some(wanted) };
     if rustix::process::setrlimit(Resource::Nofile, both).is_ok() {

@@ -13,6 +13,7 @@ mod upstream;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
@@ -51,20 +52,18 @@ struct Options {
 }
 
 impl Options {
-    fn plan(&self, open_files: u64) -> anyhow::Result<Plan> {
+    fn plan(&self, cores: &Cores) -> anyhow::Result<Plan> {
         let named = |it: &&Kind| self.peers.is_empty() || self.peers.iter().any(|n| n == it.name());
         let kinds: Vec<Kind> = Kind::ALL.iter().filter(named).copied().collect();
         anyhow::ensure!(!kinds.is_empty(), "--peers takes headgate, nginx, haproxy");
         let millis = |quick, full| Duration::from_millis(if self.quick { quick } else { full });
-        // A proxy may need two descriptors for each connection.
-        let most = usize::try_from(open_files.saturating_sub(1000) / 2)?;
         Ok(Plan {
             kinds,
             rounds: self.rounds.unwrap_or(if self.quick { 2 } else { 5 }).max(1),
             warm: millis(200, 500),
             length: millis(700, 3000),
             rate: self.rate,
-            many: most.min(10_000),
+            many: cores.connections_max.min(10_000),
         })
     }
 
@@ -74,15 +73,26 @@ impl Options {
     }
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match measure() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure() -> anyhow::Result<()> {
     let options = Options::parse();
-    let plan = options.plan(machine::raise_open_files())?;
+    let cores = Cores::choose()?;
+    let plan = options.plan(&cores)?;
     let scenes = options.scenes();
     anyhow::ensure!(!scenes.is_empty(), "--only takes one of {}", NAMES.join(", "));
     let versions = plan.kinds.iter().map(|it| Ok((it.name(), it.version()?)));
     let versions = versions.collect::<anyhow::Result<Vec<_>>>()?;
-    let cores = Cores::choose()?;
     machine::pin(&[cores.load])?;
+    machine::come_first();
     let mut load = Load::new(&SIZES)?;
     let mut report = Report::default();
     let mut out = std::io::stdout();

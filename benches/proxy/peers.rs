@@ -89,6 +89,8 @@ pub(crate) struct Place {
     pub(crate) admin: SocketAddr,
     pub(crate) upstream: SocketAddr,
     pub(crate) sink: SocketAddr,
+    /// Client connections that must fit.
+    pub(crate) connections: usize,
 }
 
 /// A running proxy; killed with its children when dropped.
@@ -117,6 +119,7 @@ impl Peer {
             admin: free_port()?,
             upstream: load.upstream_addr()?,
             sink: load.sink_addr()?,
+            connections: cores.connections_max.min(10_000) + 200,
         };
         write_config(kind, &place, setup, 0)?;
         // A child inherits the affinity of the thread that starts it.
