@@ -90,6 +90,8 @@ pub(crate) struct Load {
     pace: Pace,
     next_due_ns: u64,
     tally: Tally,
+    /// Bytes of log that came in over the sink.
+    pub(crate) logged: u64,
 }
 
 impl Load {
@@ -121,6 +123,7 @@ impl Load {
             pace: Pace::Closed { in_flight: 0 },
             next_due_ns: 0,
             tally: Tally::default(),
+            logged: 0,
         })
     }
 
@@ -339,7 +342,9 @@ impl Load {
                 }
             }
             Some(Slot::Sink(socket)) => {
-                if !swallow(socket, &mut self.scratch) {
+                let (bytes, alive) = swallow(socket, &mut self.scratch);
+                self.logged += bytes;
+                if alive == Alive::No {
                     self.drop_slot(at);
                 }
             }
@@ -389,13 +394,15 @@ impl Load {
     }
 }
 
-/// Reads and forgets; false at the end.
-fn swallow(socket: &mut TcpStream, scratch: &mut [u8]) -> bool {
+/// Reads and forgets what is there.
+fn swallow(socket: &mut TcpStream, scratch: &mut [u8]) -> (u64, Alive) {
+    let mut bytes = 0;
     loop {
         match socket.read(scratch) {
-            Ok(0) => return false,
-            Ok(_) => {}
-            Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            Ok(0) => return (bytes, Alive::No),
+            Ok(more) => bytes += more as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (bytes, Alive::Yes),
+            Err(_) => return (bytes, Alive::No),
         }
     }
 }

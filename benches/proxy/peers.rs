@@ -148,6 +148,16 @@ impl Peer {
         anyhow::bail!("{} does not accept on {} after 5 s", self.kind.name(), self.addr)
     }
 
+    /// Bytes of access log so far, in its file or over the sink.
+    pub(crate) fn logged(&self, load: &Load) -> u64 {
+        let file = match self.kind {
+            Kind::Gate => "out.log",
+            Kind::Nginx => "access.log",
+            Kind::Haproxy => return load.logged,
+        };
+        fs::metadata(self.place.dir.join(file)).map_or(0, |it| it.len())
+    }
+
     /// Writes a config that differs in one route and makes the proxy take it.
     ///
     /// # Errors

@@ -106,6 +106,7 @@ impl Stage<'_> {
                 add("requests/s", Better::More, seen.tally.rate());
                 add("p50 us", Better::Neither, seen.tally.quantile_us(0.5));
                 add("p99 us", Better::Neither, seen.tally.quantile_us(0.99));
+                add("log bytes/request", Better::Neither, seen.log_bytes);
             }
         }
         Ok(())
@@ -182,7 +183,11 @@ impl Stage<'_> {
                 add("share of undisturbed %", Better::More, 100.0 * busy.rate() / calm.rate());
                 add("failed requests", Better::Neither, (busy.failed + rest.failed) as f64);
                 add("resent requests", Better::Neither, (busy.resent + rest.resent) as f64);
-                add("reloads/s", Better::Neither, reloads as f64 * 1e9 / busy.wall_ns as f64);
+                add(
+                    "reloads/s asked for",
+                    Better::Neither,
+                    reloads as f64 * 1e9 / busy.wall_ns as f64,
+                );
             }
         }
         Ok(())
@@ -215,7 +220,8 @@ impl Stage<'_> {
             let peers = self.start_all(setup)?;
             for peer in turns(&peers, round) {
                 self.load.connect(peer.addr, 8)?;
-                self.load.begin(ask.clone(), Pace::Closed { in_flight: 8 });
+                // A fixed pace gives every connection the same work, so CPU time shows where they are.
+                self.load.begin(ask.clone(), Pace::Open { per_second: 8000 });
                 self.load.drive(self.plan.warm)?;
                 let before = machine::cpu_by_thread(peer.group);
                 let tally = self.load.drive(self.plan.length)?;
@@ -256,11 +262,15 @@ impl Stage<'_> {
     fn steady(&mut self, peer: &Peer, ask: &Ask, how: Steady) -> anyhow::Result<Sample> {
         self.check(peer, ask)?;
         self.load.connect(peer.addr, how.connections)?;
+        if how.connections > IN_FLIGHT {
+            self.load.touch_all(ask.clone(), IN_FLIGHT)?; // all are accepted and have served
+        }
         self.load.begin(ask.clone(), how.pace);
         self.load.drive(self.plan.warm)?;
-        let cpu = machine::cpu_ns(peer.group);
+        let (cpu, logged) = (machine::cpu_ns(peer.group), peer.logged(self.load));
         let tally = self.load.drive(self.plan.length)?;
         let cpu = machine::cpu_ns(peer.group).saturating_sub(cpu) as f64;
+        let logged = peer.logged(self.load).saturating_sub(logged);
         let rest = self.load.finish()?;
         self.load.disconnect()?;
         let failed = tally.failed + rest.failed;
@@ -268,6 +278,7 @@ impl Stage<'_> {
         Ok(Sample {
             cpu_us: cpu / 1000.0 / tally.done.max(1) as f64,
             busy_percent: 100.0 * cpu / tally.wall_ns.max(1) as f64,
+            log_bytes: logged as f64 / tally.done.max(1) as f64,
             tally,
         })
     }
@@ -310,6 +321,7 @@ impl Stage<'_> {
 struct Sample {
     cpu_us: f64,
     busy_percent: f64,
+    log_bytes: f64,
     tally: Tally,
 }
 
