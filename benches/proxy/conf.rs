@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sha2::{Digest as _, Sha256};
+
 use crate::peers::{KEY, Kind, Place, Setup};
 
 /// Name of the main config file.
@@ -37,8 +39,27 @@ fn routes(setup: Setup) -> Vec<String> {
     others.chain(["/secure/".to_owned()]).collect()
 }
 
-fn gate(_place: &Place, _setup: Setup, _number: u64) -> String {
-    String::new()
+fn gate(place: &Place, setup: Setup, number: u64) -> String {
+    let mut text = format!(
+        "listeners: {{ data: \"{}\", ops: \"off\", admin: \"{}\" }}\ncores: {}\nstate: ./state\n\
+         limits: {{ connections: {}, badKeysPerMinute: 100000 }}\n\
+         services:\n  app: {{ upstreams: [\"http://{}\"] }}\nkeys:\n",
+        place.listen, place.admin, setup.cores, place.connections, place.upstream,
+    );
+    for (at, key) in keys(setup).iter().enumerate() {
+        let digest = Sha256::digest(key).iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        let _ =
+            writeln!(text, "  - {{ name: key-{at}, key: \"sha256:{digest}\", scopes: [read] }}");
+    }
+    text.push_str("routes:\n");
+    for route in routes(setup) {
+        let _ = writeln!(text, "  - {{ path: {route}, service: app, access: \"key:read\" }}");
+    }
+    let _ = writeln!(text, "  - {{ path: /generation-{number}/, service: app, access: public }}");
+    text
 }
 
 fn nginx(place: &Place, setup: Setup, number: u64) -> String {
