@@ -1,1 +1,59 @@
 //! Every default, in one place.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::config::{Limits, Log, Maintenance, ServiceTimeouts, Timeouts};
+
+/// Requests: all addresses, because the gate is there to be reached.
+pub const DATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+/// Probes and metrics: loopback, until the config says who may see them.
+pub const OPS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
+/// Admin API: loopback, where no key is needed.
+pub const ADMIN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9902);
+/// State directory, beside the config file.
+pub const STATE: &str = "./state";
+
+/// Requests and tunnels under way to one service.
+pub const MAX_IN_FLIGHT: u32 = 1024;
+/// Largest request body. Bodies stream and cost the gate no memory, so this protects the services; uploads that are
+/// meant to be larger say `maxBody: none` or a size of their own.
+pub const MAX_BODY: u64 = 10 << 20;
+
+/// Time-outs towards a service. `POST /chat` of StockFlow takes minutes, hence the long response head.
+pub const SERVICE_TIMEOUTS: ServiceTimeouts = ServiceTimeouts {
+    connect: Duration::from_secs(2),
+    response_head: Duration::from_secs(300),
+    response_stall: Duration::from_secs(300),
+    tunnel_idle: Duration::from_secs(300),
+    request: None,
+};
+
+/// Time-outs of the downstream side. `idle` is above Traefik's 90 s, so that the gate is never the one that closes.
+pub const TIMEOUTS: Timeouts = Timeouts {
+    head: Duration::from_secs(10),
+    body_stall: Duration::from_secs(15),
+    write_stall: Duration::from_secs(30),
+    idle: Duration::from_secs(120),
+    drain_accept: Duration::from_secs(5),
+    drain: Duration::from_secs(25),
+};
+
+/// Limits of the whole gate.
+pub const LIMITS: Limits = Limits {
+    connections: 10_000,
+    head_bytes: 32 << 10,
+    head_fields: 100,
+    target_bytes: 8 << 10,
+    response_head_bytes: 64 << 10,
+    bad_keys_per_minute: 20,
+    min_body_rate: 100,
+    min_rate_grace: Duration::from_secs(30),
+};
+
+/// The maintenance answer.
+pub const MAINTENANCE: Maintenance =
+    Maintenance { status: 503, retry_after: Duration::from_secs(30), max_ttl: None };
+
+/// Access log.
+pub const LOG: Log = Log { access: true, ring_lines: 8192 };

@@ -1,4 +1,15 @@
 //! The request path: read a head, decide once, move bytes.
 
+pub mod connection;
+pub mod core;
 pub mod decide;
+pub mod exchange;
+pub mod forward;
+pub mod forward_auth;
+pub mod own;
+pub mod plan;
+pub mod record;
 pub mod reject;
+pub mod render;
+pub mod respond;
+pub mod tunnel;

@@ -7,3 +7,7 @@ pub mod path;
 pub mod forwarded;
 pub mod trace;
 pub mod negotiate;
+pub(crate) mod fields;
+mod lines;
+mod refusal;
+mod target;

@@ -1,4 +1,12 @@
 //! Logs, access log and metrics.
 
 pub mod access_log;
+pub mod escape;
+mod exposition;
+mod line;
+pub mod logs;
 pub mod metrics;
+mod process;
+mod shard;
+
+pub use logs::{LogError, LogFormat, LogGuard, init_logs};

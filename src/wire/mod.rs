@@ -2,5 +2,12 @@
 
 pub mod answer;
 pub mod balance;
+pub mod clock;
+pub mod dns;
 pub mod h1;
+pub mod io;
+pub mod listener;
+pub mod pool;
 pub mod serve;
+pub mod transport;
+pub mod socket;

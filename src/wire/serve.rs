@@ -1,6 +1,30 @@
 //! Serves small complete answers over hyper: ops, admin and stand-ins; never the data path.
 
+use std::convert::Infallible;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
+use hyper::rt::{Read, Write};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::wire::answer::Answer;
+use crate::wire::socket::{Accepted, Socket};
+
+/// How long the loop rests after an accept that failed (no descriptors left, for example).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A small request, read whole (body at most 64 KiB, else 413).
 #[derive(Debug)]
@@ -9,7 +33,381 @@ pub struct Asked {
     pub path: String,
     pub query: Option<String>,
     pub headers: hyper::HeaderMap,
-    pub body: bytes::Bytes,
+    pub body: Bytes,
     /// `None` on a unix socket.
     pub peer: Option<SocketAddr>,
+}
+
+/// What one server allows.
+#[derive(Clone, Copy, Debug)]
+pub struct ServeLimits {
+    /// Open connections; further ones wait in the kernel's queue.
+    pub connections: usize,
+    /// Bytes of a request head; beyond: 431.
+    pub head_bytes: usize,
+    /// For a whole head, also while idle between two requests.
+    pub head: Duration,
+    /// Bytes of a body; beyond: 413.
+    pub body_bytes: usize,
+    /// For a whole body; beyond: 408.
+    pub body: Duration,
+    /// For the handler; beyond: 503.
+    pub handler: Duration,
+    /// Age at which a connection is closed after its current answer.
+    pub age: Duration,
+    /// How long running answers may take after the stop.
+    pub drain: Duration,
+}
+
+impl Default for ServeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            head_bytes: 16 * 1024,
+            head: Duration::from_secs(10),
+            body_bytes: 64 * 1024,
+            body: Duration::from_secs(10),
+            handler: Duration::from_secs(60),
+            age: Duration::from_secs(300),
+            drain: Duration::from_secs(5),
+        }
+    }
+}
+
+/// An RFC 9457 problem. `code` is a stable slug; `request_id` is left out when it is empty.
+pub fn problem(status: u16, code: &str, detail: &str, request_id: &str) -> Answer {
+    let title = StatusCode::from_u16(status).ok().and_then(|it| it.canonical_reason());
+    let mut members = serde_json::json!({
+        "type": format!("urn:headgate:{code}"),
+        "title": title.unwrap_or("Refused"),
+        "status": status,
+        "detail": detail,
+    });
+    if !request_id.is_empty() {
+        members["request_id"] = request_id.into();
+    }
+    let mut answer = Answer::json(status, &members);
+    answer.headers = vec![("Content-Type", "application/problem+json".to_owned())];
+    answer.with("Cache-Control", "no-store")
+}
+
+/// Serves until `stop` says so (or its sender is gone); then running answers have `limits.drain` to end.
+/// A unix socket's file is removed at the end.
+pub async fn serve<H, F>(
+    socket: Socket,
+    limits: ServeLimits,
+    handler: H,
+    mut stop: watch::Receiver<bool>,
+) where
+    H: Fn(Asked) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|it| *it) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&socket, &places) => accepted,
+        };
+        match accepted {
+            Ok((Accepted::Tcp(stream, peer), place)) => {
+                let exchange = Exchanges { limits, handler: handler.clone(), peer: Some(peer) };
+                let stop = stop.clone();
+                connections.spawn(exchange.run(TokioIo::new(stream), place, stop));
+            }
+            Ok((Accepted::Unix(stream), place)) => {
+                let exchange = Exchanges { limits, handler: handler.clone(), peer: None };
+                connections.spawn(exchange.run(TokioIo::new(stream), place, stop.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(socket);
+    let deadline = Instant::now() + limits.drain;
+    while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
+    connections.shutdown().await;
+}
+
+async fn accept(
+    socket: &Socket,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(Accepted, OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
+    Ok((socket.accept().await?, place))
+}
+
+/// The exchanges of one connection.
+struct Exchanges<H> {
+    limits: ServeLimits,
+    handler: H,
+    peer: Option<SocketAddr>,
+}
+
+impl<H, F> Exchanges<H>
+where
+    H: Fn(Asked) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    async fn run<I>(self, io: I, _place: OwnedSemaphorePermit, mut stop: watch::Receiver<bool>)
+    where
+        I: Read + Write + Unpin,
+    {
+        let Self { limits, handler, peer } = self;
+        let service = service_fn(move |request| {
+            let handler = handler.clone();
+            async move { exchange(&limits, handler, peer, request).await }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.head)
+            .max_buf_size(limits.head_bytes.max(8192));
+        let mut connection = pin!(builder.serve_connection(io, service));
+        let patience = tokio::select! {
+            // An error is the client's: it went away, was too slow or spoke no HTTP; hyper has answered what it could.
+            _ = connection.as_mut() => return,
+            _ = stop.wait_for(|it| *it) => limits.drain,
+            () = tokio::time::sleep(limits.age) => limits.handler + limits.body,
+        };
+        connection.as_mut().graceful_shutdown();
+        let _ = timeout(patience, connection).await;
+    }
+}
+
+async fn exchange<H, F>(
+    limits: &ServeLimits,
+    handler: H,
+    peer: Option<SocketAddr>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible>
+where
+    H: Fn(Asked) -> F,
+    F: Future<Output = Answer>,
+{
+    let (head, body) = request.into_parts();
+    let body = match read(body, limits).await {
+        Ok(body) => body,
+        Err(refusal) => {
+            // What is left of the body is not read, so the connection cannot go on.
+            let mut response = respond(refusal);
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
+    };
+    let asked = Asked {
+        method: head.method.as_str().to_owned(),
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().map(str::to_owned),
+        headers: head.headers,
+        body,
+        peer,
+    };
+    let answer = timeout(limits.handler, handler(asked)).await.unwrap_or_else(|_| {
+        problem(503, "handler-timeout", "the answer took too long; try again", "")
+            .with("Retry-After", "1")
+    });
+    Ok(respond(answer))
+}
+
+async fn read(body: Incoming, limits: &ServeLimits) -> Result<Bytes, Answer> {
+    let too_large = || problem(413, "body-too-large", "the body is larger than allowed here", "");
+    if body.size_hint().lower() > limits.body_bytes as u64 {
+        return Err(too_large());
+    }
+    match timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await {
+        Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(problem(400, "bad-body", "the body's framing is broken", "")),
+        Err(_) => Err(problem(408, "client-too-slow", "the body did not arrive in time", "")),
+    }
+}
+
+fn respond(answer: Answer) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in answer.headers {
+        // A value that cannot be a header (a line break, say) must not become two.
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
+            (Ok(name), Ok(value)) => drop(response.headers_mut().append(name, value)),
+            _ => tracing::warn!(name, "left out a header that is not valid"),
+        }
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// A server that echoes; `/slow` says that it runs and waits to be released.
+    struct Echo {
+        address: SocketAddr,
+        running: Arc<Semaphore>,
+        release: Arc<Semaphore>,
+        stop: watch::Sender<bool>,
+        ended: tokio::task::JoinHandle<()>,
+    }
+
+    async fn echo(limits: ServeLimits) -> Echo {
+        let socket = Socket::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = socket.tcp_address().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (running, release) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let slow = (Arc::clone(&running), Arc::clone(&release));
+        let handler = move |asked: Asked| answer(asked, slow.clone());
+        let ended = tokio::spawn(serve(socket, limits, handler, stopped));
+        Echo { address, running, release, stop, ended }
+    }
+
+    async fn answer(asked: Asked, slow: (Arc<Semaphore>, Arc<Semaphore>)) -> Answer {
+        match asked.path.as_str() {
+            "/slow" => {
+                slow.0.add_permits(1);
+                slow.1.acquire().await.unwrap().forget();
+            }
+            "/bad-header" => {
+                return Answer::json(200, &"x").with("X-Odd", "a\r\nX-Forged: 1");
+            }
+            _ => {}
+        }
+        let line = format!("{} {} {:?} ", asked.method, asked.path, asked.query);
+        let body = [line.as_bytes(), &asked.body].concat();
+        Answer { status: 200, headers: vec![("Content-Type", "text/plain".to_owned())], body }
+    }
+
+    impl Echo {
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        /// Everything that comes back on a connection of its own.
+        async fn ask(&self, bytes: &[u8]) -> String {
+            let mut stream = self.connect().await;
+            stream.write_all(bytes).await.unwrap();
+            let mut all = Vec::new();
+            let _ = stream.read_to_end(&mut all).await;
+            String::from_utf8(all).unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_is_answered_with_its_body() {
+        let text = echo(ServeLimits::default())
+            .await
+            .ask(b"POST /a?b=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+            .await;
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\nPOST /a Some(\"b=1\") hi"), "{text}");
+        assert!(text.contains("content-type: text/plain\r\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn head_gets_the_length_and_no_body() {
+        let text = echo(ServeLimits::default())
+            .await
+            .ask(b"HEAD /abc HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert!(text.contains("content-length: 15\r\n"), "{text}");
+        assert!(text.ends_with("\r\n\r\n"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_large_body_is_refused_with_or_without_a_length() {
+        let limits = ServeLimits { body_bytes: 10, ..ServeLimits::default() };
+        let server = echo(limits).await;
+        for request in [
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\nhello world",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\nhello world\r\n0\r\n\r\n",
+        ] {
+            let text = server.ask(request.as_bytes()).await;
+            assert!(text.starts_with("HTTP/1.1 413 "), "{text}");
+            assert!(text.contains("connection: close\r\n"), "{text}");
+            assert!(text.contains("\"type\":\"urn:headgate:body-too-large\""), "{text}");
+        }
+        let fits = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
+        assert!(server.ask(fits.as_bytes()).await.ends_with("0123456789"));
+    }
+
+    #[tokio::test]
+    async fn a_header_value_cannot_become_two_headers() {
+        let text = echo(ServeLimits::default())
+            .await
+            .ask(b"GET /bad-header HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+        assert!(!text.to_lowercase().contains("forged"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn slow_handlers_heads_and_bodies_are_cut() {
+        let short = Duration::from_millis(50);
+        let limits = ServeLimits { handler: short, body: short, head: short, ..Default::default() };
+        let server = echo(limits).await;
+        let slow = server.ask(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(slow.starts_with("HTTP/1.1 503 ") && slow.contains("handler-timeout"), "{slow}");
+        let body = server.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na").await;
+        assert!(body.starts_with("HTTP/1.1 408 ") && body.contains("client-too-slow"), "{body}");
+        assert!(!server.ask(b"GET / HT").await.contains("200 OK"));
+        assert_eq!(server.ask(b"").await, "");
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_running_answers_end_and_idle_connections_close() {
+        let server =
+            echo(ServeLimits { drain: Duration::from_secs(90), ..Default::default() }).await;
+        let mut idle = server.connect().await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        server.running.acquire().await.unwrap().forget();
+        server.stop.send(true).unwrap();
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.is_empty());
+        server.release.add_permits(1);
+        busy.read_to_end(&mut rest).await.unwrap();
+        let text = String::from_utf8(rest).unwrap();
+        assert!(text.starts_with("HTTP/1.1 200 ") && text.contains("connection: close"), "{text}");
+        server.ended.await.unwrap();
+        assert!(TcpStream::connect(server.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_stop_waits_no_longer_than_it_may() {
+        let server =
+            echo(ServeLimits { drain: Duration::from_millis(50), ..Default::default() }).await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        server.running.acquire().await.unwrap().forget();
+        server.stop.send(true).unwrap();
+        timeout(Duration::from_secs(10), server.ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_limit_wait_their_turn() {
+        let server = Arc::new(echo(ServeLimits { connections: 2, ..Default::default() }).await);
+        let answered = Arc::new(AtomicUsize::new(0));
+        let mut asks = JoinSet::new();
+        for _ in 0..20 {
+            let (server, answered) = (Arc::clone(&server), Arc::clone(&answered));
+            asks.spawn(async move {
+                let text =
+                    server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+                answered.fetch_add(usize::from(text.starts_with("HTTP/1.1 200 ")), SeqCst);
+            });
+        }
+        asks.join_all().await;
+        assert_eq!(answered.load(SeqCst), 20);
+    }
 }

@@ -1,0 +1,94 @@
+//! Services: where they are and how they are treated.
+
+use super::super::decode::At;
+use super::super::raw::{self, Maintained};
+use super::super::{Authority, Service, ServiceTimeouts, defaults, units};
+use super::{Cx, numbers, words};
+use crate::model::Coverage;
+
+/// Names in file order, also those of services with mistakes, so that a route to one of them is not a second mistake.
+pub(super) fn names(raw: &raw::Document, cx: &Cx<'_>) -> Vec<String> {
+    entries(raw).iter().map(|(name, _)| cx.tree.text(name.id).to_owned()).collect()
+}
+
+pub(super) fn services(raw: &raw::Document, cx: &Cx<'_>) -> Vec<Service> {
+    if let Some(at) = raw.services.as_ref().filter(|at| at.value.is_some()) {
+        if entries(raw).is_empty() {
+            cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
+        }
+    }
+    entries(raw).iter().map(|(name, at)| service(name, at, cx)).collect()
+}
+
+fn entries(raw: &raw::Document) -> &[(At<String>, At<raw::Service>)] {
+    raw.services.as_ref().and_then(|it| it.value.as_ref()).map_or(&[], |it| &it.0)
+}
+
+fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
+    let name = cx.word(name, words::service_name).unwrap_or_default();
+    let Some(raw) = at.value.as_ref() else { return placeholder(name) };
+    let mut service = placeholder(name);
+    service.upstreams = upstreams(at, raw, cx);
+    service.coverage = match cx.or(&raw.maintenance, Maintained::Covered) {
+        Maintained::Covered => Coverage::Covered,
+        Maintained::Exempt => Coverage::Exempt,
+    };
+    service.forward_key = cx.or(&raw.forward_key, false);
+    service.max_in_flight = cx.or(&raw.max_in_flight, defaults::MAX_IN_FLIGHT);
+    if let Some(at) = raw.max_in_flight.as_ref().filter(|at| at.value == Some(0)) {
+        cx.push(cx.error(at.id, "0 requests could be under way").expected("1 or more"));
+    }
+    if let Some((at, max)) = raw.max_body.as_ref().and_then(|at| at.value.map(|it| (at, it.0))) {
+        service.max_body_bytes = max.map(|it| it.0);
+        if service.max_body_bytes == Some(0) {
+            let expected = format!("{}, or `none`; to refuse bodies, name `methods`", units::SIZE);
+            cx.push(cx.error(at.id, "no body could be sent").expected(expected));
+        }
+    }
+    if let Some(times) = raw.timeouts.as_ref().and_then(|it| it.value.as_ref()) {
+        service.timeouts = timeouts(times, cx);
+    }
+    service
+}
+
+/// A service with every default.
+fn placeholder(name: String) -> Service {
+    Service {
+        name,
+        upstreams: Vec::new(),
+        coverage: Coverage::Covered,
+        forward_key: false,
+        max_in_flight: defaults::MAX_IN_FLIGHT,
+        max_body_bytes: Some(defaults::MAX_BODY),
+        timeouts: defaults::SERVICE_TIMEOUTS,
+    }
+}
+
+fn upstreams(at: &At<raw::Service>, raw: &raw::Service, cx: &Cx<'_>) -> Vec<Authority> {
+    let says = ("upstreams", "`upstreams: [http://HOST:PORT]`");
+    let Some((id, list)) = cx.required(at.id, &raw.upstreams, says) else { return Vec::new() };
+    if list.0.is_empty() {
+        cx.push(cx.error(id, "the list is empty").expected("at least one upstream"));
+    }
+    let mut found: Vec<Authority> = Vec::new();
+    for at in &list.0 {
+        let Some(one) = cx.word(at, words::upstream) else { continue };
+        if found.contains(&one) {
+            let message = format!("`{}:{}` stands here twice", one.host, one.port);
+            cx.push(cx.error(at.id, message).expected("each upstream once"));
+        }
+        found.push(one);
+    }
+    found
+}
+
+fn timeouts(raw: &raw::ServiceTimeouts, cx: &Cx<'_>) -> ServiceTimeouts {
+    let default = defaults::SERVICE_TIMEOUTS;
+    ServiceTimeouts {
+        connect: cx.time(&raw.connect, default.connect),
+        response_head: cx.time(&raw.response_head, default.response_head),
+        response_stall: cx.time(&raw.response_stall, default.response_stall),
+        tunnel_idle: cx.time(&raw.tunnel_idle, default.tunnel_idle),
+        request: cx.time_or_none(&raw.request, numbers::LONGEST),
+    }
+}

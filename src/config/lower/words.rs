@@ -1,0 +1,266 @@
+//! Single words of the config: addresses, URLs, names, references, times.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use ipnet::IpNet;
+
+use super::Wrong;
+use crate::config::{AdminListen, Authority, KeySource};
+use crate::model::{Access, UnixMs};
+
+/// What a TCP address looks like, for messages.
+const ADDRESS: &str = "an address such as `0.0.0.0:8080` or `[::]:8080`";
+
+pub(in crate::config) fn address(text: &str) -> Result<SocketAddr, Wrong> {
+    let wrong = || Wrong::new(format!("`{text}` is not an address"), ADDRESS);
+    text.parse().map_err(|_| {
+        let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>();
+        if let Ok(port) = port {
+            return wrong().nearest(format!("0.0.0.0:{port}"));
+        }
+        match text.strip_prefix("localhost:") {
+            Some(port) => wrong().nearest(format!("127.0.0.1:{port}")),
+            None => wrong(),
+        }
+    })
+}
+
+/// An address, or `None` for the word `off`.
+pub(in crate::config) fn address_or_off(text: &str) -> Result<Option<SocketAddr>, Wrong> {
+    if text == "off" {
+        return Ok(None);
+    }
+    address(text).map(Some).map_err(|it| Wrong { expected: format!("{ADDRESS}, or `off`"), ..it })
+}
+
+pub(in crate::config) fn admin_listen(
+    text: &str,
+    folder: &Path,
+) -> Result<Option<AdminListen>, Wrong> {
+    let expected = format!("{ADDRESS}, `unix:PATH`, or `off`");
+    match text.strip_prefix("unix:") {
+        Some("") => Err(Wrong::new("the socket's path is empty", expected)),
+        // A socket's address holds 107 bytes (unix(7)).
+        Some(path) if folder.join(path).as_os_str().len() > 107 => {
+            Err(Wrong::new("the socket's path is too long", "at most 107 bytes"))
+        }
+        Some(path) => Ok(Some(AdminListen::Unix(folder.join(path)))),
+        None => address_or_off(text)
+            .map(|it| it.map(AdminListen::Tcp))
+            .map_err(|it| Wrong { expected, ..it }),
+    }
+}
+
+pub(in crate::config) fn network(text: &str) -> Result<IpNet, Wrong> {
+    let single = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse::<IpNet>().or_else(|_| single()).map(|it| it.trunc()).map_err(|_| {
+        Wrong::new(
+            format!("`{text}` is not a network"),
+            "a network such as `10.42.0.0/16` or an address such as `10.42.0.7`",
+        )
+    })
+}
+
+/// What an upstream looks like, for messages.
+const UPSTREAM: &str = "`http://HOST` or `http://HOST:PORT`";
+
+pub(in crate::config) fn upstream(text: &str) -> Result<Authority, Wrong> {
+    // The text is not repeated where it may hold a password.
+    let rest = match text.split_once("://") {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
+        Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
+            return Err(Wrong::new("upstreams over TLS are not supported yet", UPSTREAM));
+        }
+        Some(_) => return Err(Wrong::new("this scheme is not supported", UPSTREAM)),
+        None => {
+            let wrong = Wrong::new("the scheme is missing", UPSTREAM);
+            return Err(if text.contains('@') {
+                wrong
+            } else {
+                wrong.nearest(format!("http://{text}"))
+            });
+        }
+    };
+    let authority = rest.strip_suffix('/').unwrap_or(rest);
+    if authority.contains('@') {
+        return Err(Wrong::new("a user name or password in an upstream", UPSTREAM));
+    }
+    if authority.contains(['/', '?', '#']) {
+        let message =
+            "an upstream has no path: requests are forwarded with the path that they have";
+        return Err(Wrong::new(message, UPSTREAM));
+    }
+    let (host, port) = split_port(authority).ok_or_else(|| {
+        Wrong::new(format!("`{authority}` has no valid port"), "a port from 1 to 65535")
+    })?;
+    match host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
+        Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => {
+            Ok(Authority { host: v6.to_owned(), port })
+        }
+        Some(_) => Err(Wrong::new(format!("`{host}` is not an IPv6 address"), UPSTREAM)),
+        None => Ok(Authority { host: self::host(host)?, port }),
+    }
+}
+
+/// Host and port (80 when left out); `None` for a bad port.
+fn split_port(authority: &str) -> Option<(&str, u16)> {
+    let colon =
+        authority.rfind(':').filter(|at| !authority.get(*at..).is_some_and(|it| it.contains(']')));
+    let Some((host, port)) = colon.and_then(|at| authority.split_at_checked(at)) else {
+        return Some((authority, 80));
+    };
+    let digits = port.get(1..).filter(|it| it.bytes().all(|b| b.is_ascii_digit()))?;
+    digits.parse().ok().filter(|it| *it > 0).map(|it| (host, it))
+}
+
+/// A host name, in lower case.
+pub(in crate::config) fn host(text: &str) -> Result<String, Wrong> {
+    let expected = "a host name such as `app.example`, without port";
+    let wrong = |message: String| Err(Wrong::new(message, expected));
+    if text.is_empty() {
+        return wrong(String::from("the host is empty"));
+    }
+    if text.contains('*') {
+        return wrong(String::from("wildcards in hosts are not supported yet"));
+    }
+    let label = |it: &str| {
+        let edge = |c: Option<char>| c.is_some_and(|c| c != '-');
+        let inside = it.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+        it.len() <= 63 && inside && edge(it.chars().next()) && edge(it.chars().last())
+    };
+    if text.len() > 253 || !text.split('.').all(label) {
+        return wrong(format!("`{text}` is not a host name"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+pub(in crate::config) fn service_name(text: &str) -> Result<String, Wrong> {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = !text.starts_with('-') && !text.ends_with('-');
+    if (1..=63).contains(&text.len()) && edge && text.bytes().all(inside) {
+        return Ok(text.to_owned());
+    }
+    let expected = "1 to 63 of a-z, 0-9 and `-` inside, for example `signal-engine`";
+    Err(Wrong::new(format!("`{text}` cannot name a service"), expected))
+}
+
+pub(in crate::config) fn key_name(text: &str) -> Result<String, Wrong> {
+    // Both stand in the audit for those who have no key.
+    if ["admin-listener", "headgate"].contains(&text) {
+        let message = format!("the name `{text}` is the gate's own");
+        return Err(Wrong::new(message, "another name"));
+    }
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if text.len() <= 63 && first && text.bytes().all(inside) {
+        return Ok(text.to_owned());
+    }
+    let expected = "1 to 63 of letters, digits, `.`, `_` and `-`, a letter or digit first";
+    Err(Wrong::new("this cannot name a key", expected))
+}
+
+pub(in crate::config) fn scope(text: &str) -> Result<String, Wrong> {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._:-".contains(&b);
+    let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if text.len() <= 63 && first && text.bytes().all(inside) {
+        return Ok(text.to_owned());
+    }
+    let expected = "1 to 63 of a-z, 0-9, `.`, `_`, `:` and `-`, for example `admin`";
+    Err(Wrong::new(format!("`{text}` cannot name a scope"), expected))
+}
+
+pub(in crate::config) fn access(text: &str) -> Result<Access, Wrong> {
+    let expected = "`public`, or `key:SCOPE`, for example `key:admin`";
+    if text == "public" {
+        return Ok(Access::Public);
+    }
+    if let Some(name) = text.strip_prefix("key:") {
+        return scope(name).map(Access::Key);
+    }
+    let wrong = Wrong::new(format!("unknown access `{text}`"), expected);
+    let near = super::nearest(text, ["public"]);
+    Err(Wrong { nearest: near, ..wrong })
+}
+
+pub(in crate::config) fn method(text: &str) -> Result<String, Wrong> {
+    let expected = "a method in upper case, for example `GET`";
+    if ["CONNECT", "TRACE"].contains(&text) {
+        return Err(Wrong::new(format!("{text} is never forwarded"), expected));
+    }
+    let inside = |b: u8| b.is_ascii_uppercase() || b == b'-';
+    if (1..=32).contains(&text.len()) && text.bytes().all(inside) {
+        return Ok(text.to_owned());
+    }
+    let wrong = Wrong::new(format!("`{text}` is not a method"), expected);
+    let upper = text.to_ascii_uppercase();
+    let near = (upper != text && upper.bytes().all(inside)).then_some(upper);
+    Err(Wrong { nearest: near, ..wrong })
+}
+
+/// A reference to a key. No message repeats the text: it may be the key itself.
+pub(in crate::config) fn key_source(text: &str, folder: &Path) -> Result<KeySource, Wrong> {
+    let expected = "`env:NAME`, `file:PATH` or `sha256:HEX` (`headgate key new` makes a key and prints its digest)";
+    match text.split_once(':') {
+        Some(("env", name)) if env_name(name) => Ok(KeySource::Env(name.to_owned())),
+        Some(("env", _)) => Err(Wrong::new(
+            "this cannot name an environment variable",
+            "`env:` and letters, digits and `_`, no digit first",
+        )),
+        Some(("file", "")) => Err(Wrong::new("the file's path is empty", "`file:PATH`")),
+        Some(("file", path)) => Ok(KeySource::File(folder.join(path))),
+        Some(("sha256", hex)) => digest(hex).map(KeySource::Digest).ok_or_else(|| {
+            Wrong::new("this is not a SHA-256 digest", "`sha256:` and 64 hexadecimal digits")
+        }),
+        _ => Err(Wrong::new("a key stands here by reference, never itself", expected)),
+    }
+}
+
+fn env_name(text: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    !text.is_empty() && text.bytes().all(inside) && !text.starts_with(|c: char| c.is_ascii_digit())
+}
+
+fn digest(hex: &str) -> Option<[u8; 32]> {
+    let digits: Vec<u8> = hex
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|it| u8::try_from(it).ok()))
+        .collect::<Option<_>>()?;
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair.iter().fold(0, |sum, digit| sum << 4 | digit);
+    }
+    Some(bytes)
+}
+
+pub(in crate::config) fn time(text: &str) -> Result<UnixMs, Wrong> {
+    let expected = "RFC 3339, for example `2026-12-31T23:59:59Z`";
+    let at: jiff::Timestamp =
+        text.parse().map_err(|_| Wrong::new(format!("`{text}` is not a time"), expected))?;
+    let ms = u64::try_from(at.as_millisecond());
+    ms.map(UnixMs).map_err(|_| Wrong::new("a time before 1970", expected))
+}
+
+pub(in crate::config) fn origin(text: &str) -> Result<String, Wrong> {
+    let expected = "an origin such as `https://app.example`, without path, or `*`";
+    if text == "*" {
+        return Ok(String::from("*"));
+    }
+    let wrong = || Wrong::new(format!("`{text}` is not an origin"), expected);
+    let (scheme, authority) = text.split_once("://").ok_or_else(wrong)?;
+    if !["http", "https"].contains(&scheme) {
+        return Err(wrong());
+    }
+    if let Some(bare) = text.strip_suffix('/') {
+        return Err(wrong().nearest(bare));
+    }
+    let (name, port) = match authority.split_once(':') {
+        Some((name, port)) => (name, port.parse::<u16>().is_ok()),
+        None => (authority, true),
+    };
+    let valid = host(name).is_ok_and(|lower| lower == name);
+    if valid && port { Ok(text.to_owned()) } else { Err(wrong()) }
+}

@@ -1,0 +1,216 @@
+//! Holds the config to its examples and to a folder of bad files with the findings that they must give.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::findings::{Severity, render};
+use super::{AdminListen, Authority, KeySource, PathMatch, parse};
+use crate::model::{Access, Coverage, ServiceId};
+
+const SHORTEST: &str = "\
+services:
+  app: { upstreams: http://127.0.0.1:3000 }
+routes:
+  - { path: /, service: app, access: key:app }
+keys:
+  - { name: me, key: env:APP_KEY, scopes: [app] }
+";
+
+fn root(below: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(below)
+}
+
+fn findings_of(text: &str) -> String {
+    match parse(text, Path::new("headgate.yaml")) {
+        Ok(parsed) => render(&parsed.warnings),
+        Err(findings) => render(&findings),
+    }
+}
+
+/// `HEADGATE_BLESS=1 cargo test` writes the expected files anew, to be read before they are committed.
+#[test]
+fn every_bad_file_gives_exactly_its_findings() {
+    let mut seen = 0;
+    for entry in fs::read_dir(root("tests/config")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "yaml") {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&path).unwrap();
+        let name = Path::new(path.file_name().unwrap());
+        let found = match parse(&text, name) {
+            Ok(parsed) => render(&parsed.warnings),
+            Err(findings) => render(&findings),
+        };
+        let expected = path.with_extension("expected");
+        if std::env::var_os("HEADGATE_BLESS").is_some() {
+            fs::write(&expected, &found).unwrap();
+        }
+        let wanted = fs::read_to_string(&expected).unwrap_or_default();
+        assert_eq!(found, wanted, "{}", path.display());
+        assert!(!found.is_empty(), "{} is not bad", path.display());
+    }
+    assert!(seen >= 25, "only {seen} files");
+}
+
+#[test]
+fn the_shortest_useful_file_is_under_ten_lines_and_has_every_default() {
+    let parsed = parse(SHORTEST, Path::new("/etc/headgate/headgate.yaml")).unwrap();
+    assert!(SHORTEST.lines().count() < 10);
+    assert!(parsed.warnings.is_empty(), "{}", render(&parsed.warnings));
+    let config = parsed.config;
+    assert_eq!(config.listeners.data, ["0.0.0.0:8080".parse().unwrap()]);
+    assert_eq!(config.listeners.ops, Some("127.0.0.1:9901".parse().unwrap()));
+    let admin = Some(AdminListen::Tcp("127.0.0.1:9902".parse().unwrap()));
+    assert_eq!(config.listeners.admin, admin);
+    assert!(!config.listeners.admin_needs_key);
+    assert_eq!(config.state_dir, Path::new("/etc/headgate/./state"));
+    assert_eq!(config.services[0].coverage, Coverage::Covered);
+    assert_eq!(config.services[0].max_body_bytes, Some(10 << 20));
+    assert_eq!(config.routes[0].path, PathMatch::Prefix(String::new()));
+    assert_eq!(config.routes[0].access, Access::Key(String::from("app")));
+    assert_eq!(config.keys[0].source, KeySource::Env(String::from("APP_KEY")));
+    assert_eq!(config.timeouts.idle.as_secs(), 120);
+    assert_eq!(config.limits.head_fields, 100);
+}
+
+#[test]
+fn the_examples_are_valid_without_a_warning() {
+    for entry in fs::read_dir(root("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "yaml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.starts_with("# yaml-language-server: $schema=../headgate.schema.json\n"),
+            "{} does not name the schema",
+            path.display()
+        );
+        match parse(&text, &path) {
+            Ok(parsed) => assert!(parsed.warnings.is_empty(), "{}", render(&parsed.warnings)),
+            Err(findings) => panic!("{}", render(&findings)),
+        }
+    }
+}
+
+#[test]
+fn the_stockflow_example_routes_what_stockflow_routes_today() {
+    let text = fs::read_to_string(root("examples/stockflow.yaml")).unwrap();
+    let config = parse(&text, Path::new("stockflow.yaml")).unwrap().config;
+    let service = |id: ServiceId| config.services[id.0].name.as_str();
+    let routes: Vec<_> = config
+        .routes
+        .iter()
+        .map(|it| (it.path.clone(), service(it.service), it.access.clone()))
+        .collect();
+    let below = |it: &str| PathMatch::Prefix(it.to_owned());
+    let exact = |it: &str| PathMatch::Exact(it.to_owned());
+    let kubesnap = Access::Key(String::from("kubesnap"));
+    assert_eq!(
+        routes,
+        [
+            (below("/dev/api"), "signal-engine", Access::Public),
+            (exact("/dev/api/admin/health"), "controller", Access::Public),
+            (below("/api/kubesnap"), "kubesnap", kubesnap),
+            (exact("/api/kubesnap/health"), "kubesnap", Access::Public),
+        ]
+    );
+    assert_eq!(config.admin_service.map(service), Some("controller"));
+    assert!(!config.status_needs_key);
+    let covered: Vec<_> =
+        config.services.iter().filter(|it| it.coverage == Coverage::Covered).collect();
+    assert_eq!(covered.len(), 1);
+    assert_eq!(covered[0].name, "signal-engine");
+    assert!(!covered[0].forward_key);
+    let upstream = Authority { host: String::from("signal-engine-service"), port: 8000 };
+    assert_eq!(covered[0].upstreams, [upstream]);
+    assert!(config.services.iter().filter(|it| it.forward_key).count() == 2);
+}
+
+#[test]
+fn three_typos_in_three_places_give_three_findings() {
+    let text = "\
+trustedProxy: []
+services:
+  app: { upstream: http://a, maintenence: exempt, upstreams: http://a }
+routes:
+  - { path: /, service: ap, access: publik }
+";
+    let Err(findings) = parse(text, Path::new("f.yaml")) else { panic!("it is bad") };
+    let nearest: Vec<_> =
+        findings.iter().map(|it| (it.path.as_str(), it.nearest.as_deref())).collect();
+    assert_eq!(
+        nearest,
+        [
+            ("trustedProxy", Some("trustedProxies")),
+            ("services.app.upstream", Some("upstreams")),
+            ("services.app.maintenence", Some("maintenance")),
+            ("routes[0].service", Some("app")),
+            ("routes[0].access", Some("public")),
+        ]
+    );
+}
+
+#[test]
+fn no_finding_shows_a_key_that_stands_in_the_file() {
+    for (name, keys) in [
+        ("itself", "- { name: a, key: hunter2hunter2, scopes: [app] }"),
+        ("beside a typo", "- { name: a, key: hunter2hunter2, scops: [app] }"),
+        ("in a misspelt field", "- { name: a, kye: hunter2hunter2, scopes: [app] }"),
+        ("as a number", "- { name: a, key: 424242424242, scopes: [app] }"),
+        ("as the item", "- hunter2hunter2"),
+        ("in a mapping", "{ a: hunter2hunter2 }"),
+        ("in a bad digest", "- { name: a, key: sha256:hunter2hunter2, scopes: [app] }"),
+        ("behind a syntax error", "- { name: a, key: hunter2hunter2, scopes: [app }"),
+        ("quoted", "- { name: a, key: \"hunter2hunter2\", scopes: app, x: 1 }"),
+    ] {
+        let text = SHORTEST.replace("- { name: me, key: env:APP_KEY, scopes: [app] }", keys);
+        let Err(findings) = parse(&text, Path::new("f.yaml")) else { panic!("{name} is bad") };
+        let json = serde_json::to_string(&findings).unwrap();
+        for shown in [render(&findings), json] {
+            assert!(!shown.contains("hunter2"), "{name}: {shown}");
+            assert!(!shown.contains("424242"), "{name}: {shown}");
+        }
+    }
+    let text = SHORTEST.replace("http://127.0.0.1:3000", "http://me:hunter2@host");
+    assert!(!findings_of(&text).contains("hunter2"), "{}", findings_of(&text));
+}
+
+#[test]
+fn a_text_that_is_too_large_or_a_bomb_is_refused() {
+    let large = format!("{SHORTEST}# {}", "x".repeat(1 << 20));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n".to_owned()
+        + &('b'..='j')
+            .map(|c| {
+                let before = char::from(u8::try_from(c).unwrap() - 1);
+                format!("{c}: &{c} [*{before},*{before},*{before},*{before},*{before},*{before}]\n")
+            })
+            .collect::<String>();
+    let deep = "[".repeat(5_000);
+    for text in [large.as_str(), &bomb, &deep] {
+        let Err(findings) = parse(text, Path::new("f.yaml")) else { panic!("it is bad") };
+        assert!(findings.iter().any(|it| it.severity == Severity::Error));
+        assert!(render(&findings).len() < 20_000);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics(text in "([ \\n:,{}\\[\\]\"'&*#|>-]|[a-z]{1,3}|keys|routes|services|é|\t){0,60}") {
+        let _ = findings_of(&text);
+    }
+
+    /// Cuts and doubles of a valid file are near the real mistakes.
+    #[test]
+    fn no_damaged_file_panics(at in 0usize..1500, remove in 0usize..20, insert in ".{0,3}") {
+        let mut text: Vec<char> =
+            fs::read_to_string(root("examples/stockflow.yaml")).unwrap().chars().collect();
+        let at = at.min(text.len());
+        let end = (at + remove).min(text.len());
+        text.splice(at..end, insert.chars());
+        let text: String = text.into_iter().collect();
+        let _ = findings_of(&text);
+    }
+}

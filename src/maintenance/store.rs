@@ -1,0 +1,280 @@
+//! Where the maintenance state lives: a file that survives a crash at any moment.
+//!
+//! The file is replaced, never changed: temporary file, fsync, rename, fsync of the folder. A second copy of the last
+//! good state stands beside it, for the day on which a hand or a disk has broken the first.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::future::Future;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::maintenance::audit::{Entry, sync_parent};
+use crate::maintenance::{Modes, Window};
+use crate::model::UnixMs;
+
+/// A future that a trait object can give.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+const VERSION: u32 = 1;
+
+/// A larger file is not ours.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    pub modes: Modes,
+    /// The change that led here. A crash between the state and its audit line is healed with it.
+    pub last_change: Option<Entry>,
+}
+
+/// What a store held, and what had to be done to read it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    pub state: State,
+    /// Something an operator must hear of: the state was broken and this is the best that was left.
+    pub warning: Option<String>,
+}
+
+/// Why a state could not be read or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot create the state folder {path}")]
+    Folder { path: PathBuf, source: std::io::Error },
+    #[error("cannot read the maintenance state {path}")]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("cannot write the maintenance state {path}")]
+    Write { path: PathBuf, source: std::io::Error },
+    #[error("cannot tell whether the maintenance state {path} has reached the disk")]
+    Unsure { path: PathBuf, source: std::io::Error },
+    #[error("the maintenance state cannot be written as json")]
+    Encode(#[source] serde_json::Error),
+    #[error("the task that works on the maintenance state ended early")]
+    Interrupted,
+}
+
+/// Keeps one [`State`]. A file here; a ConfigMap is another.
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// The state as it was last saved; an empty store gives the empty state.
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>>;
+
+    /// Keeps `state`; it is durable when this is done. After an error the old state stands.
+    fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>>;
+}
+
+/// Forgets everything with the process (`--state none`, tests).
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl Store for MemoryStore {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async { Ok(Loaded { state, warning: None }) })
+    }
+
+    fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>> {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// `maintenance.json` in a state folder.
+#[derive(Debug)]
+pub struct FileStore {
+    path: PathBuf,
+}
+
+impl FileStore {
+    /// Makes the folder (mode 0700) if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn in_dir(dir: &Path) -> Result<Self, StoreError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| StoreError::Folder { path: dir.to_owned(), source })?;
+        Ok(Self { path: dir.join("maintenance.json") })
+    }
+}
+
+impl Store for FileStore {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        let path = self.path.clone();
+        Box::pin(off_the_runtime(move || load(&path)))
+    }
+
+    fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>> {
+        let path = self.path.clone();
+        Box::pin(off_the_runtime(move || save(&path, &state)))
+    }
+}
+
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Interrupted)?
+}
+
+fn save(path: &Path, state: &State) -> Result<(), StoreError> {
+    let mut text = serde_json::to_vec_pretty(&FileForm::from(state)).map_err(StoreError::Encode)?;
+    text.push(b'\n');
+    let (new, copy) = (beside(path, ".tmp"), beside(path, ".prev.tmp"));
+    let written = write_synced(&new, &text)
+        .and_then(|()| write_synced(&copy, &text))
+        .and_then(|()| std::fs::rename(&copy, beside(path, ".prev")))
+        // Last, because it is this name that counts: after any failure before it the old state stands.
+        .and_then(|()| std::fs::rename(&new, path));
+    written.map_err(|source| StoreError::Write { path: path.to_owned(), source })?;
+    sync_parent(path).map_err(|source| StoreError::Unsure { path: path.to_owned(), source })
+}
+
+fn write_synced(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
+}
+
+fn load(path: &Path) -> Result<Loaded, StoreError> {
+    let read = |path: &Path| {
+        read(path).map_err(|source| StoreError::Read { path: path.to_owned(), source })
+    };
+    // No file is a gate that was never switched, or an operator who took the file away: off, whatever the copy says.
+    let Some(text) = read(path)? else { return Ok(Loaded::default()) };
+    let broken = match decode(&text) {
+        Ok(state) => return Ok(Loaded { state, warning: None }),
+        Err(error) => error,
+    };
+    let kept = beside(path, &format!(".corrupt-{}", UnixMs::now().0));
+    std::fs::copy(path, &kept)
+        .map_err(|source| StoreError::Write { path: kept.clone(), source })?;
+    let backup = beside(path, ".prev");
+    let state = read(&backup)?.and_then(|text| decode(&text).ok());
+    let used = match &state {
+        Some(_) => format!("the copy {} is used", backup.display()),
+        None => "there is no good copy, so maintenance is off".to_owned(),
+    };
+    let warning = format!(
+        "the maintenance state {} is broken ({broken}); {used}; the broken file is kept as {}",
+        path.display(),
+        kept.display()
+    );
+    let state = state.unwrap_or_default();
+    // So that the next start finds a good file, and not a second corrupt copy.
+    save(path, &state)?;
+    Ok(Loaded { state, warning: Some(warning) })
+}
+
+fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(it) if it.kind() == ErrorKind::NotFound => return Ok(None),
+        it => it?,
+    };
+    let mut text = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut text)?;
+    Ok(Some(text))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Broken {
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    #[error("version {0} is not known to this headgate")]
+    Version(u32),
+    #[error("larger than 1 MiB")]
+    Size,
+}
+
+fn decode(text: &[u8]) -> Result<State, Broken> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: u32,
+    }
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(Broken::Size);
+    }
+    let Head { version } = serde_json::from_slice(text)?;
+    if version != VERSION {
+        return Err(Broken::Version(version));
+    }
+    let form: FileForm = serde_json::from_slice(text)?;
+    Ok(State {
+        modes: Modes {
+            all: form.all.map(Window::from),
+            services: form.services.into_iter().map(|(name, it)| (name, it.into())).collect(),
+        },
+        last_change: form.last_change,
+    })
+}
+
+/// The file. Every change of its fields is another version.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileForm {
+    version: u32,
+    all: Option<WindowForm>,
+    services: BTreeMap<String, WindowForm>,
+    last_change: Option<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowForm {
+    since_ms: u64,
+    until_ms: Option<u64>,
+    reason: Option<String>,
+    by: String,
+}
+
+impl From<&State> for FileForm {
+    fn from(state: &State) -> Self {
+        let services = state.modes.services.iter();
+        Self {
+            version: VERSION,
+            all: state.modes.all.as_ref().map(WindowForm::from),
+            services: services.map(|(name, it)| (name.clone(), it.into())).collect(),
+            last_change: state.last_change.clone(),
+        }
+    }
+}
+
+impl From<&Window> for WindowForm {
+    fn from(it: &Window) -> Self {
+        Self {
+            since_ms: it.since.0,
+            until_ms: it.until.map(|it| it.0),
+            reason: it.reason.clone(),
+            by: it.by.clone(),
+        }
+    }
+}
+
+impl From<WindowForm> for Window {
+    fn from(it: WindowForm) -> Self {
+        Self {
+            since: UnixMs(it.since_ms),
+            until: it.until_ms.map(UnixMs),
+            reason: it.reason,
+            by: it.by,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,309 @@
+//! Makes a toggle durable, then live, then known: one at a time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+
+use crate::maintenance::audit::{Action, Audit, AuditError, Entry};
+use crate::maintenance::store::{FileStore, MemoryStore, State, Store, StoreError};
+use crate::maintenance::{BY_TTL, Modes, Scope, Window};
+use crate::model::UnixMs;
+
+/// How many of the last audit entries are looked at to find whether the last change is among them.
+const HEAL_ENTRIES: usize = 64;
+
+/// Who asks for a toggle, and by which request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Name of the key, or `admin-listener`.
+    pub actor: String,
+    pub request_id: String,
+}
+
+/// A wish to switch maintenance on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct On {
+    pub scope: Scope,
+    /// `None`: until `off`.
+    pub until: Option<UnixMs>,
+    pub reason: Option<String>,
+}
+
+/// What a toggle did; the new state is durable and published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    pub modes: Arc<Modes>,
+    /// Whether anything is different from before.
+    pub changed: bool,
+    /// The toggle is in force but could not be entered into the audit file.
+    pub warning: Option<String>,
+}
+
+/// Owns the maintenance state: the store, the audit trail and the order of toggles.
+#[derive(Debug)]
+pub struct Switch {
+    store: Arc<dyn Store>,
+    audit: Arc<Audit>,
+    /// Held from the first byte written to the publication, so that what is live is what was saved last.
+    state: Mutex<State>,
+    current: watch::Sender<Arc<Modes>>,
+}
+
+/// Makes a state live (`generation::live::Live::switch`); called in the order in which states were saved.
+pub type Publish = Arc<dyn Fn(Arc<Modes>) + Send + Sync>;
+
+impl Switch {
+    /// Loads the last state; enters a change into the audit trail that a crash kept out of it.
+    /// The second part is what an operator must hear of (log it as an error).
+    ///
+    /// # Errors
+    /// When the state is there and cannot be read.
+    pub async fn open(
+        store: Arc<dyn Store>,
+        audit: Audit,
+    ) -> Result<(Arc<Self>, Vec<String>), StoreError> {
+        let loaded = store.load().await?;
+        let mut warnings: Vec<String> = loaded.warning.into_iter().collect();
+        let audit = Arc::new(audit);
+        if let Some(change) = loaded.state.last_change.clone() {
+            warnings.extend(record(&audit, change, Missing::Only).await);
+        }
+        let current = watch::Sender::new(Arc::new(loaded.state.modes.clone()));
+        Ok((Arc::new(Self { store, audit, state: Mutex::new(loaded.state), current }), warnings))
+    }
+
+    /// [`Switch::open`] with `maintenance.json` and `audit.jsonl` in `dir`, which is made if needed.
+    ///
+    /// # Errors
+    /// When the folder cannot be made, or the state is there and cannot be read.
+    pub async fn in_dir(dir: &Path) -> Result<(Arc<Self>, Vec<String>), StoreError> {
+        let store = FileStore::in_dir(dir)?;
+        Self::open(Arc::new(store), Audit::in_dir(dir)).await
+    }
+
+    /// Without anything on the disk.
+    pub fn in_memory() -> Arc<Self> {
+        Arc::new(Self {
+            store: Arc::new(MemoryStore::default()),
+            audit: Arc::new(Audit::in_memory()),
+            state: Mutex::default(),
+            current: watch::Sender::default(),
+        })
+    }
+
+    /// The state as it was last published.
+    pub fn current(&self) -> Arc<Modes> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Tells of every publication.
+    pub fn follow(&self) -> watch::Receiver<Arc<Modes>> {
+        self.current.subscribe()
+    }
+
+    /// When the next window ends by ttl.
+    pub fn next_expiry(&self) -> Option<UnixMs> {
+        self.current.borrow().next_expiry()
+    }
+
+    /// Switches on. Ends even if the caller goes away in the middle.
+    ///
+    /// # Errors
+    /// When the state cannot be kept; nothing has changed then.
+    pub async fn on(
+        self: &Arc<Self>,
+        wish: On,
+        asker: Asker,
+        publish: Publish,
+    ) -> Result<Changed, StoreError> {
+        self.toggle(publish, move |state, now| {
+            let window = Window {
+                since: now,
+                until: wish.until,
+                reason: wish.reason.clone(),
+                by: asker.actor.clone(),
+            };
+            let modes = state.modes.on(&wish.scope, &window);
+            let entry = Entry {
+                until: wish.until.map(UnixMs::rfc3339),
+                reason: wish.reason,
+                request_id: Some(asker.request_id),
+                ..about(Action::MaintenanceOn, &asker.actor, now, &wish.scope)
+            };
+            (modes, entry)
+        })
+        .await
+    }
+
+    /// Switches off. Ends even if the caller goes away in the middle.
+    ///
+    /// # Errors
+    /// When the state cannot be kept; nothing has changed then.
+    pub async fn off(
+        self: &Arc<Self>,
+        scope: Scope,
+        asker: Asker,
+        publish: Publish,
+    ) -> Result<Changed, StoreError> {
+        self.toggle(publish, move |state, now| {
+            let entry = Entry {
+                request_id: Some(asker.request_id),
+                ..about(Action::MaintenanceOff, &asker.actor, now, &scope)
+            };
+            (state.modes.off(&scope), entry)
+        })
+        .await
+    }
+
+    /// Takes away the windows whose ttl is over at `now` (they cover nothing since then) and enters their end into the
+    /// audit trail. `None` when there was none.
+    ///
+    /// # Errors
+    /// When the state cannot be kept; try again later.
+    pub async fn expire_due(
+        self: &Arc<Self>,
+        now: UnixMs,
+        publish: Publish,
+    ) -> Result<Option<Changed>, StoreError> {
+        if self.next_expiry().is_none_or(|it| now < it) {
+            return Ok(None);
+        }
+        let end = move |state: &State, _| {
+            let (modes, ended) = state.modes.expire(now);
+            let entry = Entry::new(Action::MaintenanceExpired, BY_TTL, now);
+            (modes, ended_by_ttl(entry, ended))
+        };
+        self.toggle(publish, end).await.map(|it| it.changed.then_some(it))
+    }
+
+    /// Reads the store again and publishes what another process (the one being replaced by this one) has saved since.
+    ///
+    /// # Errors
+    /// When the state cannot be read; what was live stays so.
+    pub async fn refresh(&self, publish: &Publish) -> Result<Option<String>, StoreError> {
+        let mut state = self.state.lock().await;
+        let loaded = self.store.load().await?;
+        if loaded.state != *state {
+            *state = loaded.state;
+            self.publish(&state, publish);
+        }
+        Ok(loaded.warning)
+    }
+
+    /// The last audit entries, newest first.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub async fn audit(&self, limit: usize) -> Result<Vec<Entry>, AuditError> {
+        let audit = Arc::clone(&self.audit);
+        tokio::task::spawn_blocking(move || audit.tail(limit))
+            .await
+            .unwrap_or_else(|_| Ok(Vec::new()))
+    }
+
+    /// Enters something into the audit trail that is no toggle; the answer is a warning.
+    pub async fn record(&self, entry: Entry) -> Option<String> {
+        record(&self.audit, entry, Missing::Always).await
+    }
+
+    async fn toggle(
+        self: &Arc<Self>,
+        publish: Publish,
+        step: impl FnOnce(&State, UnixMs) -> (Modes, Entry) + Send + 'static,
+    ) -> Result<Changed, StoreError> {
+        let it = Arc::clone(self);
+        // A task of its own: a caller who hangs up would drop this future between the saving and the publication.
+        tokio::spawn(async move { it.commit(&publish, step).await })
+            .await
+            .map_err(|_| StoreError::Interrupted)?
+    }
+
+    async fn commit(
+        &self,
+        publish: &Publish,
+        step: impl FnOnce(&State, UnixMs) -> (Modes, Entry),
+    ) -> Result<Changed, StoreError> {
+        let mut state = self.state.lock().await;
+        let (modes, mut entry) = step(&state, UnixMs::now());
+        entry.changed = modes != state.modes;
+        let changed = entry.changed;
+        if changed {
+            let next = State { modes, last_change: Some(entry.clone()) };
+            self.store.save(next.clone()).await?;
+            *state = next;
+        }
+        self.publish(&state, publish);
+        let warning = record(&self.audit, entry, Missing::Always).await;
+        Ok(Changed { modes: self.current(), changed, warning })
+    }
+
+    fn publish(&self, state: &State, publish: &Publish) {
+        let modes = Arc::new(state.modes.clone());
+        publish(Arc::clone(&modes));
+        self.current.send_replace(modes);
+    }
+}
+
+fn about(action: Action, by: &str, now: UnixMs, scope: &Scope) -> Entry {
+    let services = match scope {
+        Scope::All => Vec::new(),
+        Scope::Services(names) => names.clone(),
+    };
+    Entry { services, ..Entry::new(action, by, now) }
+}
+
+fn ended_by_ttl(entry: Entry, ended: Vec<Scope>) -> Entry {
+    let all = ended.contains(&Scope::All);
+    let services: Vec<String> = ended
+        .into_iter()
+        .flat_map(|it| match it {
+            Scope::All => Vec::new(),
+            Scope::Services(names) => names,
+        })
+        .collect();
+    if all && !services.is_empty() {
+        // An empty list means all of them, so the single ones that ended with them go into the words.
+        let reason = Some(format!("ttl; also of {}", services.join(", ")));
+        return Entry { reason, ..entry };
+    }
+    Entry { services, reason: Some("ttl".to_owned()), ..entry }
+}
+
+/// Whether an entry is written although it may be there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Only,
+    Always,
+}
+
+async fn record(audit: &Arc<Audit>, entry: Entry, missing: Missing) -> Option<String> {
+    let audit = Arc::clone(audit);
+    let work = move || {
+        if missing == Missing::Only && audit.tail(HEAL_ENTRIES)?.contains(&entry) {
+            return Ok(());
+        }
+        audit.append(&entry)
+    };
+    let outcome = tokio::task::spawn_blocking(work).await;
+    match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(chain(&error)),
+        Err(_) => Some("the task that writes the audit file ended early".to_owned()),
+    }
+}
+
+/// An error with its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(it) = source {
+        text.push_str(": ");
+        text.push_str(&it.to_string());
+        source = it.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! One downstream connection: exchanges one after the other, nothing but a small future while it idles.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+
+use crate::proxy::core::{Core, Phase};
+use crate::proxy::forward;
+use crate::proxy::own;
+use crate::proxy::plan::{Peer, Plan, plan, refuse_unread};
+use crate::proxy::reject::Reject;
+use crate::wire::clock::Alarm;
+use crate::wire::h1::read::{HeadReader, NoHead};
+use crate::wire::transport::Transport;
+
+/// How long the future of an exchange is kept for a next request, before only the small one stays.
+const WARM: Duration = Duration::from_secs(1);
+/// How long a client may take to read the last answer before the connection is gone.
+const LINGER: Duration = Duration::from_secs(2);
+/// What it may send meanwhile.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// What becomes of the connection after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// The next request may follow.
+    Keep,
+    /// The last answer was sent: closed in a way that lets the client read it.
+    Close,
+    /// Broken off, so that nobody takes a part for the whole.
+    Abort,
+}
+
+/// A downstream connection and what was read from it too early.
+#[derive(Debug)]
+pub struct Downstream<D> {
+    pub connection: D,
+    pub kept: Vec<u8>,
+    pub alarm: Alarm,
+    pub peer: Peer,
+}
+
+/// Serves a connection to its end.
+pub async fn serve<D: Transport>(core: Rc<Core>, connection: D, peer: Peer) {
+    let alarm = core.clock.alarm();
+    let mut down = Downstream { connection, kept: Vec::new(), alarm, peer };
+    loop {
+        if down.kept.is_empty() {
+            down.kept = Vec::new();
+            let idle = core.gate().generation.config.timeouts.idle;
+            if !is_readable_within(&core, &down, idle).await {
+                return;
+            }
+        }
+        // Boxed at the first byte, dropped when the connection idles: the box is large, an idle connection is not.
+        match Box::pin(converse(&core, &mut down)).await {
+            After::Keep => {}
+            After::Close => return Box::pin(linger(&core, &mut down)).await,
+            After::Abort => return,
+        }
+    }
+}
+
+/// Exchanges, as long as they follow each other closely.
+async fn converse<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> After {
+    loop {
+        let after = exchange(core, down).await;
+        if after != After::Keep {
+            return after;
+        }
+        if down.kept.is_empty() && !is_readable_within(core, down, WARM).await {
+            return if core.phase() == Phase::Draining { After::Close } else { After::Keep };
+        }
+    }
+}
+
+/// One request and its answer.
+async fn exchange<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> After {
+    let plan = match read_plan(core, down).await {
+        Ok(plan) => plan,
+        Err(after) => return after,
+    };
+    match plan {
+        Plan::Forward(forwarding) => forward::forward(core, down, forwarding).await,
+        Plan::Answer(answering) => own::answer(core, down, answering).await,
+        Plan::Admin(asked) => own::admin(core, down, asked).await,
+    }
+}
+
+/// Reads one head within the head's time and plans.
+async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> Result<Plan, After> {
+    let mut reader = HeadReader::default();
+    let mut due_ms = None;
+    let Downstream { connection, kept, alarm, peer } = down;
+    let read = poll_fn(|cx| {
+        let mut step = |_: &mut std::task::Context<'_>, bytes: &[u8]| plan(core, peer, bytes);
+        let polled = reader.poll(cx, &core.buffers, (connection, kept), &mut step);
+        if polled.is_ready() {
+            return polled.map(Some);
+        }
+        let due =
+            *due_ms.get_or_insert_with(|| alarm.at(core.gate().generation.config.timeouts.head));
+        if due <= core.clock.now_ms() {
+            return Poll::Ready(None);
+        }
+        alarm.listen(cx);
+        alarm.set_at(due);
+        Poll::Pending
+    })
+    .await;
+    match read {
+        Some(Ok(plan)) => Ok(plan),
+        Some(Err(NoHead::Closed)) => Err(After::Close),
+        Some(Err(NoHead::Truncated | NoHead::Io(_))) => Err(After::Abort),
+        // Nothing of a head came (a spurious wake-up): not the client's fault, and nobody waits for an answer.
+        None if kept.is_empty() => Err(After::Close),
+        None => {
+            kept.clear();
+            Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, Reject::ClientTooSlow)))
+        }
+    }
+}
+
+/// Waits for the next request without a buffer. False: the time is over, or the process drains and nothing is there.
+async fn is_readable_within<D: Transport>(
+    core: &Core,
+    down: &Downstream<D>,
+    patience: Duration,
+) -> bool {
+    let mut due_ms = None;
+    poll_fn(|cx| {
+        if down.connection.poll_readable(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        let due = *due_ms.get_or_insert_with(|| down.alarm.at(patience));
+        if due <= core.clock.now_ms() || core.phase() == Phase::Draining {
+            return Poll::Ready(false);
+        }
+        down.alarm.listen(cx);
+        down.alarm.set_at(due);
+        Poll::Pending
+    })
+    .await
+}
+
+/// Closes in two steps, so that the kernel does not answer late bytes with a reset that takes the answer with it.
+pub async fn linger<D: Transport>(core: &Core, down: &mut Downstream<D>) {
+    let due = down.alarm.at(LINGER);
+    let (mut shut, mut dropped) = (false, 0);
+    poll_fn(|cx| {
+        if due <= core.clock.now_ms() || dropped > LINGER_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        down.alarm.listen(cx);
+        down.alarm.set_at(due);
+        if !shut {
+            if ready!(Pin::new(&mut down.connection).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            shut = true;
+        }
+        loop {
+            let mut scratch = core.buffers.scratch.borrow_mut();
+            let mut fresh = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut down.connection).poll_read(cx, &mut fresh)) {
+                Ok(()) if !fresh.filled().is_empty() => dropped += fresh.filled().len(),
+                _ => return Poll::Ready(()),
+            }
+        }
+    })
+    .await;
+}

@@ -1,0 +1,454 @@
+//! One exchange with an upstream as one polled machine: request and response move at the same time.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+
+use crate::config::{Config, ServiceTimeouts};
+use crate::generation::LiveService;
+use crate::model::Coverage;
+use crate::proxy::connection::Downstream;
+use crate::proxy::core::Core;
+use crate::proxy::forward::may_repeat;
+use crate::proxy::plan::{Forwarding, broken_body};
+use crate::proxy::reject::Reject;
+use crate::proxy::respond::{Answered, Passing};
+use crate::semantics::head::Framing;
+use crate::wire::h1::read::{HeadReader, NoHead};
+use crate::wire::h1::relay::{Broken, Relay, Waiting};
+use crate::wire::transport::Transport;
+
+/// Bytes of following requests that are read while a response is awaited; the read tells whether the client is still there.
+const AHEAD_BYTES_MAX: usize = 64 * 1024;
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Whole response sent. `keep`: the client's connection may go on; `reuse`: the upstream's may.
+    Done { keep: bool, reuse: bool },
+    /// Nothing was taken: another connection may be tried.
+    Again,
+    /// Refused before a byte of a final response was sent.
+    Refuse(Reject),
+    /// Broken off after the response began, or the client is gone. The slug says why; `None`: the client went.
+    Broken(Option<&'static str>),
+    /// The 101 was sent: bytes go both ways from now on.
+    Tunnel,
+}
+
+/// The time-outs of one exchange, copied so that no generation is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub connect: Duration,
+    pub response_head: Duration,
+    response_stall: Duration,
+    request: Option<Duration>,
+    body_stall: Duration,
+    write_stall: Duration,
+    min_body_rate: u64,
+    min_rate_grace: Duration,
+    response_head_bytes: usize,
+}
+
+impl Patience {
+    /// Of a service under a config.
+    pub fn of(service: &ServiceTimeouts, config: &Config) -> Self {
+        Self {
+            connect: service.connect,
+            response_head: service.response_head,
+            response_stall: service.response_stall,
+            request: service.request,
+            body_stall: config.timeouts.body_stall,
+            write_stall: config.timeouts.write_stall,
+            min_body_rate: config.limits.min_body_rate,
+            min_rate_grace: config.limits.min_rate_grace,
+            response_head_bytes: config.limits.response_head_bytes,
+        }
+    }
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct Exchange<U> {
+    service: Arc<LiveService>,
+    patience: Patience,
+    connection: U,
+    /// Read from the upstream and not yet used.
+    kept: Vec<u8>,
+    pooled: bool,
+    request: RequestState,
+    response: Relay,
+    awaiting: Option<HeadReader>,
+    interims: u8,
+    /// Bytes of interim responses: they do not count as a response begun.
+    interim_bytes: u64,
+    continued: bool,
+    began_ms: u64,
+    sent_ms: u64,
+    keep: bool,
+    upstream_keeps: bool,
+    pub status: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RequestState {
+    Sending,
+    Sent,
+    /// The upstream stopped reading; it may still have answered.
+    Stopped,
+}
+
+impl<U: Transport> Exchange<U> {
+    /// Ready to be polled.
+    pub fn new(
+        core: &Core,
+        service: &Arc<LiveService>,
+        patience: Patience,
+        connection: U,
+        pooled: bool,
+    ) -> Self {
+        let now = core.clock.now_ms();
+        Self {
+            service: Arc::clone(service),
+            patience,
+            connection,
+            kept: Vec::new(),
+            pooled,
+            request: RequestState::Sending,
+            response: Relay::new(core.buffers.take(), Framing::None, false, now),
+            awaiting: Some(HeadReader::default()),
+            interims: 0,
+            interim_bytes: 0,
+            continued: false,
+            began_ms: now,
+            sent_ms: now,
+            keep: false,
+            upstream_keeps: false,
+            status: 499,
+        }
+    }
+
+    /// Bytes that the client has got.
+    pub fn sent_bytes(&self) -> u64 {
+        self.response.accepted
+    }
+
+    /// The output buffer, to be recycled.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.response.into_buffer()
+    }
+
+    /// The upstream connection and the output buffer.
+    pub fn into_parts(self) -> (U, Vec<u8>) {
+        (self.connection, self.response.into_buffer())
+    }
+
+    /// The upstream connection, what was read from it beyond the 101, and the output buffer.
+    pub fn into_tunnel_parts(self) -> (U, Vec<u8>, Vec<u8>) {
+        (self.connection, self.kept, self.response.into_buffer())
+    }
+
+    /// Moves what can be moved.
+    pub fn poll<D: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+        forwarding: &mut Forwarding,
+    ) -> Poll<Outcome> {
+        if let Some(outcome) = self.poll_both(cx, core, down, forwarding) {
+            return Poll::Ready(outcome);
+        }
+        if self.is_below_min_rate(core, forwarding) {
+            let reject = Outcome::Refuse(Reject::ClientTooSlow);
+            let outcome = if self.is_unanswered() {
+                reject
+            } else {
+                Outcome::Broken(Some("client-too-slow"))
+            };
+            return Poll::Ready(outcome);
+        }
+        if self.is_client_gone(cx, core, down) {
+            return Poll::Ready(Outcome::Broken(None));
+        }
+        let due = self.due_ms(forwarding);
+        if due <= core.clock.now_ms() {
+            return Poll::Ready(self.overdue(core, forwarding));
+        }
+        down.alarm.listen(cx);
+        down.alarm.set_at(due);
+        Poll::Pending
+    }
+
+    fn poll_both<D: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+        forwarding: &mut Forwarding,
+    ) -> Option<Outcome> {
+        if forwarding.request.accepted == 0
+            && let Some(reject) = self.look_again(core, forwarding)
+        {
+            return Some(Outcome::Refuse(reject));
+        }
+        if self.request == RequestState::Sending
+            && let Some(outcome) = self.poll_request(cx, core, down, forwarding)
+        {
+            return Some(outcome);
+        }
+        while self.awaiting.is_some() {
+            match self.poll_head(cx, core, down, forwarding) {
+                Poll::Pending => return None,
+                Poll::Ready(Some(outcome)) => return Some(outcome),
+                Poll::Ready(None) => {}
+            }
+        }
+        self.poll_body(cx, core, down, forwarding)
+    }
+
+    /// Before the first byte of every attempt: has maintenance begun since the decision?
+    fn look_again(&self, core: &Core, forwarding: &Forwarding) -> Option<Reject> {
+        let gate = core.gate();
+        let unchanged = forwarding.gate.as_ref().is_some_and(|it| Arc::ptr_eq(&gate, it));
+        if unchanged || forwarding.bypassed {
+            return None;
+        }
+        let service = &self.service.service;
+        let window = match service.coverage {
+            Coverage::Covered => gate.modes.covers(&service.name, core.clock.unix())?,
+            Coverage::Exempt => return None,
+        };
+        Some(Reject::Maintenance { service: service.name.clone(), window: window.clone() })
+    }
+
+    fn poll_request<D: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+        forwarding: &mut Forwarding,
+    ) -> Option<Outcome> {
+        let io = (&core.buffers, core.clock.now_ms());
+        let from = (&mut down.connection, &mut down.kept);
+        let request = &mut forwarding.request;
+        match request.poll(cx, io, from, &mut self.connection) {
+            Poll::Pending => None,
+            Poll::Ready(Ok(())) => {
+                self.request = RequestState::Sent;
+                self.sent_ms = core.clock.now_ms();
+                None
+            }
+            Poll::Ready(Err(Broken::Sink(_))) if may_repeat(forwarding, self.pooled) => {
+                Some(Outcome::Again)
+            }
+            Poll::Ready(Err(Broken::Sink(_))) => {
+                self.request = RequestState::Stopped;
+                self.sent_ms = core.clock.now_ms();
+                None
+            }
+            Poll::Ready(Err(Broken::SourceClosed(_))) => {
+                Some(Outcome::Broken(Some("client-closed")))
+            }
+            Poll::Ready(Err(broken)) if self.is_unanswered() => {
+                Some(Outcome::Refuse(broken_body(broken)))
+            }
+            Poll::Ready(Err(_)) => Some(Outcome::Broken(Some("bad-body"))),
+        }
+    }
+
+    /// Whether no byte of a final response has left.
+    fn is_unanswered(&self) -> bool {
+        self.awaiting.is_some()
+    }
+
+    fn poll_head<D: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+        forwarding: &mut Forwarding,
+    ) -> Poll<Option<Outcome>> {
+        let Some(mut reader) = self.awaiting.take() else { return Poll::Ready(None) };
+        let mut kept = std::mem::take(&mut self.kept);
+        let read = {
+            let Self {
+                connection,
+                response,
+                patience,
+                keep,
+                upstream_keeps,
+                status,
+                interims,
+                interim_bytes,
+                request,
+                ..
+            } = self;
+            let mut passing = Passing {
+                core,
+                down: &mut down.connection,
+                forwarding,
+                response,
+                keep,
+                upstream_keeps,
+                status,
+                interims,
+                interim_bytes,
+                sent: *request == RequestState::Sent,
+                head_bytes_max: patience.response_head_bytes,
+            };
+            let mut step = |cx: &mut Context<'_>, bytes: &[u8]| passing.step(cx, bytes);
+            reader.poll(cx, &core.buffers, (connection, &mut kept), &mut step)
+        };
+        self.kept = kept;
+        let name = || self.service.service.name.clone();
+        match read {
+            Poll::Pending => {
+                self.awaiting = Some(reader);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(Answered::Interim)) => {
+                self.continued = true;
+                forwarding.request.touch(core.clock.now_ms());
+                self.awaiting = Some(HeadReader::default());
+                Poll::Ready(None)
+            }
+            Poll::Ready(Ok(Answered::Final)) => Poll::Ready(None),
+            Poll::Ready(Ok(Answered::Switched)) => Poll::Ready(Some(Outcome::Tunnel)),
+            Poll::Ready(Ok(Answered::ClientGone)) => Poll::Ready(Some(Outcome::Broken(None))),
+            Poll::Ready(Ok(Answered::Refuse(code))) => {
+                Poll::Ready(Some(Outcome::Refuse(Reject::BadUpstream { service: name(), code })))
+            }
+            Poll::Ready(Err(no_head)) => {
+                let may_repeat = self.interims == 0
+                    && matches!(no_head, NoHead::Closed | NoHead::Io(_))
+                    && may_repeat(forwarding, self.pooled);
+                let code = match no_head {
+                    NoHead::Closed => "closed-before-response",
+                    NoHead::Truncated => "closed-inside-head",
+                    NoHead::Io(_) => "reset-before-response",
+                };
+                Poll::Ready(Some(match may_repeat {
+                    true => Outcome::Again,
+                    false => Outcome::Refuse(Reject::BadUpstream { service: name(), code }),
+                }))
+            }
+        }
+    }
+
+    fn poll_body<D: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+        forwarding: &mut Forwarding,
+    ) -> Option<Outcome> {
+        let io = (&core.buffers, core.clock.now_ms());
+        let from = (&mut self.connection, &mut self.kept);
+        match self.response.poll(cx, io, from, &mut down.connection) {
+            Poll::Pending => {
+                forwarding.let_go_of_gate();
+                None
+            }
+            Poll::Ready(Ok(())) => {
+                let sent = self.request == RequestState::Sent;
+                let reuse = sent
+                    && self.upstream_keeps
+                    && self.kept.is_empty()
+                    && !self.response.is_until_close();
+                Some(Outcome::Done { keep: self.keep && sent, reuse })
+            }
+            Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::Broken(None)),
+            Poll::Ready(Err(Broken::Malformed(code))) => Some(Outcome::Broken(Some(code))),
+            Poll::Ready(Err(Broken::SourceClosed(_) | Broken::TooLarge)) => {
+                Some(Outcome::Broken(Some("upstream-closed-inside-body")))
+            }
+        }
+    }
+
+    /// Reads ahead of the response: the only way to learn that the client has gone. Its end counts as going, as in nginx and
+    /// Go: a client that wants an answer keeps its side open.
+    fn is_client_gone<D: Transport>(
+        &self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+    ) -> bool {
+        if self.request != RequestState::Sent {
+            return false;
+        }
+        while down.kept.len() < AHEAD_BYTES_MAX {
+            let mut scratch = core.buffers.scratch.borrow_mut();
+            let mut fresh = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut down.connection).poll_read(cx, &mut fresh) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !fresh.filled().is_empty() => {
+                    down.kept.extend_from_slice(fresh.filled());
+                }
+                Poll::Ready(_) => return true,
+            }
+        }
+        false
+    }
+
+    fn due_ms(&self, forwarding: &Forwarding) -> u64 {
+        let after = |from: u64, wait: Duration| {
+            from.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+        };
+        let whole = self.patience.request.map_or(u64::MAX, |it| after(self.began_ms, it));
+        let request = match self.request {
+            RequestState::Sending if self.is_invited(forwarding) => {
+                forwarding.request.due_ms(self.patience.body_stall, self.patience.write_stall)
+            }
+            RequestState::Sending => after(self.began_ms, self.patience.response_head),
+            RequestState::Sent | RequestState::Stopped => u64::MAX,
+        };
+        let response = match (&self.awaiting, self.request) {
+            (None, _) => {
+                self.response.due_ms(self.patience.response_stall, self.patience.write_stall)
+            }
+            (Some(_), RequestState::Sending) => u64::MAX,
+            (Some(_), _) => after(self.sent_ms, self.patience.response_head),
+        };
+        whole.min(request).min(response)
+    }
+
+    /// Whether the client should be sending its body: not while it waits for a 100.
+    fn is_invited(&self, forwarding: &Forwarding) -> bool {
+        !forwarding.expect_continue
+            || self.continued
+            || forwarding.request.received > 0
+            || forwarding.request.waits().0 == Waiting::Sink
+    }
+
+    fn overdue(&self, core: &Core, forwarding: &Forwarding) -> Outcome {
+        if !self.is_unanswered() {
+            return Outcome::Broken(Some("stalled"));
+        }
+        let service = self.service.service.name.clone();
+        let elapsed = u128::from(core.clock.now_ms().saturating_sub(self.began_ms));
+        if self.patience.request.is_some_and(|it| it.as_millis() <= elapsed) {
+            return Outcome::Refuse(Reject::RequestTimeout { service });
+        }
+        let client_stalls = self.request == RequestState::Sending
+            && self.is_invited(forwarding)
+            && forwarding.request.waits().0 == Waiting::Source;
+        Outcome::Refuse(match client_stalls {
+            true => Reject::ClientTooSlow,
+            false => Reject::UpstreamTimeout { service },
+        })
+    }
+
+    /// Whether the client sends its body more slowly than anybody does who wants to be served (Slowloris).
+    fn is_below_min_rate(&self, core: &Core, forwarding: &Forwarding) -> bool {
+        let elapsed = core.clock.now_ms().saturating_sub(self.began_ms);
+        self.request == RequestState::Sending
+            && forwarding.request.waits().0 == Waiting::Source
+            && u128::from(elapsed) > self.patience.min_rate_grace.as_millis()
+            && forwarding.request.received.saturating_mul(1000)
+                < self.patience.min_body_rate.saturating_mul(elapsed)
+    }
+}

@@ -1,0 +1,315 @@
+//! One request to an upstream: a permit, an endpoint, a connection, the exchange; again only where nothing was taken.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::config::Retry;
+use crate::generation::LiveService;
+use crate::proxy::connection::{After, Downstream};
+use crate::proxy::core::Core;
+use crate::proxy::exchange::{Exchange, Outcome, Patience};
+use crate::proxy::own;
+use crate::proxy::plan::Forwarding;
+use crate::proxy::record::described;
+use crate::proxy::reject::{Asked, Reject};
+use crate::proxy::tunnel::{self, End, Terms};
+use crate::semantics::head::{HeadLimits, Parsed, Storage, parse_request};
+use crate::wire::balance::Pending;
+use crate::wire::h1::encode;
+use crate::wire::transport::Transport;
+
+/// Connections that are tried for one request, over all endpoints.
+const ATTEMPTS_MAX: usize = 8;
+/// Our own encoded head is read again for a refusal; it is as large as what was let in, plus our fields.
+const REREAD: HeadLimits = HeadLimits { head_bytes: 1 << 20, fields: 100, target_bytes: 1 << 20 };
+
+/// Forwards a request and sends what comes of it.
+pub async fn forward<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    mut forwarding: Forwarding,
+) -> After {
+    let gate = core.gate();
+    let gate = forwarding.gate.clone().unwrap_or(gate);
+    let Some(service) = gate.generation.service(forwarding.service).map(Arc::clone) else {
+        return After::Abort;
+    };
+    let patience = Patience::of(&service.service.timeouts, &gate.generation.config);
+    drop(gate);
+    let name = &service.service.name;
+    let Some(_permit) = Permit::enter(&service) else {
+        return refuse(
+            core,
+            down,
+            forwarding,
+            &service,
+            Reject::Overloaded { service: name.clone() },
+        )
+        .await;
+    };
+    let mut tried = Tried::default();
+    loop {
+        let link = match connect(core, down, &service, &patience, &mut tried).await {
+            Ok(link) => link,
+            Err(reject) => return refuse(core, down, forwarding, &service, reject).await,
+        };
+        forwarding.record.upstream = Some(link.pending.endpoint().addr);
+        let mut exchange = Exchange::new(core, &service, patience, link.connection, link.pooled);
+        let outcome = poll_fn(|cx| exchange.poll(cx, core, down, &mut forwarding)).await;
+        let endpoint = Arc::clone(link.pending.endpoint());
+        match outcome {
+            Outcome::Again => {
+                service.metrics.retried(core.index);
+                core.buffers.give(exchange.into_buffer());
+                forwarding.request.rewind();
+                // A pooled connection that had died says nothing about its endpoint.
+                if !link.pooled {
+                    endpoint.failed(core.clock.unix());
+                    tried.endpoints.push(endpoint.id);
+                }
+            }
+            Outcome::Refuse(reject) => {
+                if matches!(reject, Reject::BadUpstream { .. }) {
+                    endpoint.failed(core.clock.unix());
+                }
+                core.buffers.give(exchange.into_buffer());
+                return refuse(core, down, forwarding, &service, reject).await;
+            }
+            Outcome::Done { keep, reuse } => {
+                endpoint.succeeded();
+                finish(core, &mut forwarding, &service, exchange.status, exchange.sent_bytes());
+                let (connection, buffer) = exchange.into_parts();
+                if reuse {
+                    core.pool.put(endpoint.id, connection);
+                }
+                give_back(core, forwarding, buffer);
+                return if keep { After::Keep } else { After::Close };
+            }
+            Outcome::Broken(code) => {
+                if let Some(code) = code {
+                    forwarding.record.refused(code);
+                }
+                finish(core, &mut forwarding, &service, exchange.status, exchange.sent_bytes());
+                give_back(core, forwarding, exchange.into_buffer());
+                return After::Abort;
+            }
+            Outcome::Tunnel => {
+                endpoint.succeeded();
+                return tunnel(core, down, forwarding, &service, exchange).await;
+            }
+        }
+    }
+}
+
+/// An upstream connection and the exchange that is pending on its endpoint.
+struct Link {
+    pending: Pending,
+    connection: TcpStream,
+    pooled: bool,
+}
+
+/// What was tried for one request.
+#[derive(Default)]
+struct Tried {
+    endpoints: Vec<u64>,
+    connections: usize,
+    last: Option<Reject>,
+}
+
+/// A pooled connection, or a new one to the endpoint with the fewest pending exchanges that is not known to be dead.
+async fn connect<D: Transport>(
+    core: &Core,
+    down: &Downstream<D>,
+    service: &LiveService,
+    patience: &Patience,
+    tried: &mut Tried,
+) -> Result<Link, Reject> {
+    loop {
+        tried.connections += 1;
+        let pending = match service.endpoints.pick(core.clock.unix(), &tried.endpoints) {
+            Some(pending) if tried.connections <= ATTEMPTS_MAX => pending,
+            _ => {
+                let none = || Reject::NoEndpoint { service: service.service.name.clone() };
+                return Err(tried.last.take().unwrap_or_else(none));
+            }
+        };
+        let endpoint = pending.endpoint();
+        if let Some(connection) = core.pool.take(endpoint.id) {
+            return Ok(Link { pending, connection, pooled: true });
+        }
+        match open(core, down, endpoint.addr, patience.connect).await {
+            Ok(connection) => {
+                core.metrics.upstream_connected();
+                return Ok(Link { pending, connection, pooled: false });
+            }
+            Err(error) => {
+                endpoint.failed(core.clock.unix());
+                let service = service.service.name.clone();
+                tried.last = Some(match error.kind() {
+                    io::ErrorKind::TimedOut => Reject::ConnectTimeout { service },
+                    _ => Reject::ConnectFailed { service, detail: error.to_string() },
+                });
+                tried.endpoints.push(endpoint.id);
+            }
+        }
+    }
+}
+
+async fn open<D: Transport>(
+    core: &Core,
+    down: &Downstream<D>,
+    addr: std::net::SocketAddr,
+    patience: Duration,
+) -> io::Result<TcpStream> {
+    let mut connecting = pin!(TcpStream::connect(addr));
+    let due = down.alarm.at(patience);
+    let connection = poll_fn(|cx| {
+        if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+            return Poll::Ready(connected);
+        }
+        if due <= core.clock.now_ms() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        down.alarm.listen(cx);
+        down.alarm.set_at(due);
+        Poll::Pending
+    })
+    .await?;
+    connection.set_nodelay(true)?;
+    Ok(connection)
+}
+
+/// A place among the exchanges that a service may have under way, on all cores together.
+struct Permit(Arc<LiveService>);
+
+impl Permit {
+    fn enter(service: &Arc<LiveService>) -> Option<Self> {
+        let before = service.in_flight.fetch_add(1, Ordering::Relaxed);
+        let permit = Self(Arc::clone(service));
+        // Dropping the permit gives the place back.
+        (before < service.service.max_in_flight).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Whether a request that got no response may be sent again.
+pub fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
+    let nothing_taken = forwarding.request.accepted == 0;
+    nothing_taken
+        || (pooled
+            && forwarding.retry == Retry::Idempotent
+            && forwarding.idempotent
+            && forwarding.request.has_ended())
+}
+
+/// Sends a refusal in the form that the request asked for; its head is read again from what was to be sent.
+async fn refuse<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    mut forwarding: Forwarding,
+    service: &LiveService,
+    reject: Reject,
+) -> After {
+    let body_left = !forwarding.request.has_ended();
+    let keep = forwarding.keep_alive
+        && !body_left
+        && !reject.closes()
+        && core.phase() == crate::proxy::core::Phase::Serving;
+    let gate = core.gate();
+    let mut out = core.buffers.take();
+    {
+        let mut storage = Storage::default();
+        let head = match parse_request(forwarding.head(), &mut storage, &REREAD) {
+            Ok(Parsed::Whole(head, _)) => Some(head),
+            Ok(Parsed::Partial) | Err(_) => None,
+        };
+        let config = &gate.generation.config;
+        let request_id = forwarding.record.request_id;
+        let asked = Asked {
+            head: head.as_ref(),
+            request_id: request_id.as_str(),
+            config,
+            now: core.clock.unix(),
+        };
+        let answer = reject.answer(&asked);
+        encode::answer(&mut out, &answer, forwarding.version, keep, forwarding.head_only);
+        forwarding.record.refused(reject.code());
+        finish(core, &mut forwarding, service, answer.status, out.len() as u64);
+    }
+    let sent = own::send(core, down, out).await;
+    give_back(core, forwarding, Vec::new());
+    match (sent, keep) {
+        (false, _) => After::Abort,
+        (true, true) => After::Keep,
+        (true, false) => After::Close,
+    }
+}
+
+/// Account of a finished exchange.
+fn finish(
+    core: &Core,
+    forwarding: &mut Forwarding,
+    service: &LiveService,
+    status: u16,
+    bytes: u64,
+) {
+    forwarding.record.bytes_in = forwarding.request.received;
+    forwarding.record.answered(status, bytes);
+    let what = described(forwarding.head());
+    forwarding.record.log(core, forwarding.gate.as_ref(), Some(service), what);
+}
+
+fn give_back(core: &Core, forwarding: Forwarding, buffer: Vec<u8>) {
+    core.buffers.give(forwarding.request.into_buffer());
+    if !forwarding.head_copy.is_empty() {
+        core.buffers.give(forwarding.head_copy);
+    }
+    core.buffers.give(buffer);
+}
+
+async fn tunnel<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    mut forwarding: Forwarding,
+    service: &Arc<LiveService>,
+    exchange: Exchange<TcpStream>,
+) -> After {
+    let terms = Terms {
+        service: Arc::clone(service),
+        key: forwarding.key,
+        on_revoke: forwarding.on_revoke,
+        idle: service.service.timeouts.tunnel_idle,
+    };
+    forwarding.let_go_of_gate();
+    let status = exchange.status;
+    let head_bytes = exchange.sent_bytes();
+    let (mut connection, kept, buffer) = exchange.into_tunnel_parts();
+    let down_kept = std::mem::take(&mut down.kept);
+    let passed = tunnel::run(
+        core,
+        &down.alarm,
+        terms,
+        End { connection: &mut down.connection, kept: down_kept },
+        End { connection: &mut connection, kept },
+    )
+    .await;
+    forwarding.record.bytes_in = passed.up;
+    forwarding.record.answered(status, head_bytes + passed.down);
+    let what = described(forwarding.head());
+    forwarding.record.log(core, None, Some(service), what);
+    give_back(core, forwarding, buffer);
+    After::Abort
+}

@@ -1,0 +1,163 @@
+//! Answers that the gate makes itself, and what remains of their requests.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use tokio::io::ReadBuf;
+
+use crate::proxy::connection::{After, Downstream};
+use crate::proxy::core::Core;
+use crate::proxy::plan::{AdminExchange, Answering, Rest};
+use crate::proxy::reject::{Asked, Reject};
+use crate::semantics::head::Framing;
+use crate::wire::answer::Answer;
+use crate::wire::h1::encode;
+use crate::wire::h1::relay::Relay;
+use crate::wire::transport::Transport;
+
+/// Bytes of a body that is read whole: an admin call's, or one that is dropped.
+const BODY_BYTES_MAX: u64 = 32 * 1024;
+/// An admin call, a drain included.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(600);
+
+/// Sends an encoded answer and clears the way for the next request.
+pub async fn answer<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    answering: Answering,
+) -> After {
+    let Answering { out, rest } = answering;
+    if !send(core, down, out).await {
+        return After::Abort;
+    }
+    match rest {
+        Rest::Close => After::Close,
+        Rest::Keep(framing) => match read_body(core, down, framing).await {
+            Some(_) => After::Keep,
+            None => After::Close,
+        },
+    }
+}
+
+/// Asks the admin API on the control runtime and sends its answer.
+pub async fn admin<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    asked: AdminExchange,
+) -> After {
+    let AdminExchange { mut call, framing, expect_continue, version, mut keep, head_only, .. } =
+        asked;
+    let mut record = asked.record;
+    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
+    if has_body
+        && expect_continue
+        && !send(core, down, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await
+    {
+        return After::Abort;
+    }
+    let method = call.method.clone();
+    let answer = match read_body(core, down, framing).await {
+        Some(body) => {
+            call.body = body;
+            ask(core, call, &record.request_id).await
+        }
+        None => {
+            keep = false;
+            refusal(core, &Reject::BodyTooLarge, record.request_id.as_str())
+        }
+    };
+    let mut out = core.buffers.take();
+    encode::answer(&mut out, &answer, version, keep, head_only);
+    record.answered(answer.status, out.len() as u64);
+    record.log(core, Some(&core.gate()), None, (&method, &asked.path, &asked.authority));
+    match send(core, down, out).await {
+        false => After::Abort,
+        true if keep => After::Keep,
+        true => After::Close,
+    }
+}
+
+async fn ask(
+    core: &Rc<Core>,
+    call: crate::admin::Call,
+    request_id: &crate::semantics::trace::ShortText,
+) -> Answer {
+    let admin = Arc::clone(&core.shared.admin);
+    let running = core.shared.control.spawn(async move { admin.answer(call).await });
+    let detail = match tokio::time::timeout(ADMIN_PATIENCE, running).await {
+        Ok(Ok(answer)) => return answer,
+        Ok(Err(error)) => format!("the handler failed: {error}"),
+        Err(_) => format!("the handler did not answer in {ADMIN_PATIENCE:?}"),
+    };
+    refusal(core, &Reject::Internal { detail }, request_id.as_str())
+}
+
+fn refusal(core: &Core, reject: &Reject, request_id: &str) -> Answer {
+    core.metrics.refused(reject.code());
+    let gate = core.gate();
+    let config = &gate.generation.config;
+    reject.answer(&Asked { head: None, request_id, config, now: core.clock.unix() })
+}
+
+/// Writes bytes to the client within the write-stall time. False: the client is gone or does not read.
+pub async fn send<D: Transport>(core: &Core, down: &mut Downstream<D>, bytes: Vec<u8>) -> bool {
+    let mut relay = Relay::new(bytes, Framing::None, false, core.clock.now_ms());
+    let stall = core.gate().generation.config.timeouts.write_stall;
+    let sent = poll_fn(|cx| {
+        let now = core.clock.now_ms();
+        if let Poll::Ready(flushed) = relay.poll_flush(cx, now, &mut down.connection) {
+            return Poll::Ready(flushed.is_ok());
+        }
+        let due = relay.due_ms(stall, stall);
+        if due <= now {
+            return Poll::Ready(false);
+        }
+        down.alarm.listen(cx);
+        down.alarm.set_at(due);
+        Poll::Pending
+    })
+    .await;
+    core.buffers.give(relay.into_buffer());
+    sent
+}
+
+/// Reads a small body whole. `None`: too large, malformed, too slow, or the client is gone.
+async fn read_body<D: Transport>(
+    core: &Core,
+    down: &mut Downstream<D>,
+    framing: Framing,
+) -> Option<Vec<u8>> {
+    if matches!(framing, Framing::None | Framing::Length(0)) {
+        return Some(Vec::new());
+    }
+    let mut relay = Relay::new(Vec::new(), framing, false, 0).at_most(Some(BODY_BYTES_MAX));
+    let due = down.alarm.at(core.gate().generation.config.timeouts.body_stall);
+    let whole = poll_fn(|cx| {
+        loop {
+            if !down.kept.is_empty() {
+                let Ok(used) = relay.absorb(&down.kept) else { return Poll::Ready(false) };
+                down.kept.drain(..used);
+            }
+            if relay.has_ended() {
+                return Poll::Ready(true);
+            }
+            if due <= core.clock.now_ms() {
+                return Poll::Ready(false);
+            }
+            down.alarm.listen(cx);
+            down.alarm.set_at(due);
+            let mut scratch = core.buffers.scratch.borrow_mut();
+            let mut fresh = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut down.connection).poll_read(cx, &mut fresh)) {
+                Ok(()) if !fresh.filled().is_empty() => down.kept.extend_from_slice(fresh.filled()),
+                _ => return Poll::Ready(false),
+            }
+        }
+    })
+    .await;
+    whole.then(|| relay.into_buffer())
+}

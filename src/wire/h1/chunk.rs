@@ -1,0 +1,260 @@
+//! Decodes a chunked body strictly, byte by byte or all at once, and encodes one.
+//!
+//! Data is never copied: a step says which part of the bytes that it was lent is data. Extensions are dropped, trailers
+//! are checked and collected. Everything that servers read differently is an error (RFC 9112 §7.1): bare LF or CR, white
+//! space around the size, a sign, a size beyond 63 bits.
+
+use std::ops::Range;
+
+use crate::semantics::class::{Field, is_forbidden_trailer};
+use crate::semantics::fields::check;
+
+/// What a chunked body may cost besides its data.
+#[derive(Clone, Copy, Debug)]
+pub struct ChunkLimits {
+    /// Of the trailer section, with line ends.
+    pub trailer_bytes: usize,
+    /// Of extensions: as many at first, and as many again as data has come since.
+    pub extension_bytes: u64,
+}
+
+impl Default for ChunkLimits {
+    fn default() -> Self {
+        Self { trailer_bytes: 8 * 1024, extension_bytes: 4 * 1024 }
+    }
+}
+
+/// Why a chunked body is broken; the connection it came by cannot be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChunkError {
+    #[error("a chunk's size is not a plain hexadecimal number")]
+    BadSize,
+    #[error("a chunk's size is larger than 63 bits")]
+    SizeTooLarge,
+    #[error("chunk extensions are longer than the limit")]
+    ExtensionTooLong,
+    #[error("a chunk extension has a control byte")]
+    BadExtension,
+    #[error("a line of the chunked body does not end in CRLF")]
+    BadLineEnd,
+    #[error("a chunk's data is not followed by CRLF")]
+    DataOverrun,
+    #[error("a trailer is not a well-formed field")]
+    BadTrailer,
+    #[error("the trailers are longer than the limit")]
+    TrailersTooLong,
+}
+
+impl ChunkError {
+    /// Stable slug.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::BadSize => "bad-chunk-size",
+            Self::SizeTooLarge => "chunk-size-too-large",
+            Self::ExtensionTooLong => "chunk-extension-too-long",
+            Self::BadExtension => "bad-chunk-extension",
+            Self::BadLineEnd => "bad-chunk-line-end",
+            Self::DataOverrun => "chunk-data-overrun",
+            Self::BadTrailer => "bad-trailer",
+            Self::TrailersTooLong => "trailers-too-long",
+        }
+    }
+}
+
+/// What the bytes of one step were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// All bytes were used and held no data; more is needed.
+    More,
+    /// These of the bytes are data; they are used up to the end of the range. Call again with the rest.
+    Data(Range<usize>),
+    /// The body is over; this many bytes were used, the rest belongs to the next message.
+    End { used: usize },
+}
+
+/// A chunked body under way.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    limits: ChunkLimits,
+    /// Bytes of extensions that may still come.
+    extension_left: u64,
+    /// Bytes of trailers that may still come.
+    trailer_left: usize,
+    /// The trailer line under way.
+    line: Vec<u8>,
+    /// Whole trailer lines that may be passed on.
+    trailers: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// In a chunk's size, of which so many digits have come.
+    Size {
+        size: u64,
+        digits: u8,
+    },
+    /// After `;`.
+    Extension {
+        size: u64,
+    },
+    /// After the CR of a size line.
+    SizeLf {
+        size: u64,
+    },
+    /// So many bytes of data are left; more than 0.
+    Data {
+        left: u64,
+    },
+    DataCr,
+    DataLf,
+    /// In a trailer line.
+    Trailer,
+    /// After the CR of a trailer line.
+    TrailerLf,
+    Done,
+}
+
+const AT_SIZE: State = State::Size { size: 0, digits: 0 };
+
+impl Decoder {
+    /// At the start of a body.
+    pub fn new(limits: ChunkLimits) -> Self {
+        Self {
+            state: AT_SIZE,
+            limits,
+            extension_left: limits.extension_bytes,
+            trailer_left: limits.trailer_bytes,
+            line: Vec::new(),
+            trailers: Vec::new(),
+        }
+    }
+
+    /// Takes framing from the start of `bytes` up to the next data, the end of the body or the end of `bytes`.
+    ///
+    /// # Errors
+    /// A [`ChunkError`] as soon as the framing is broken; the decoder must not be used afterwards.
+    pub fn step(&mut self, bytes: &[u8]) -> Result<Piece, ChunkError> {
+        if self.state == State::Done {
+            return Ok(Piece::End { used: 0 });
+        }
+        for (at, byte) in bytes.iter().enumerate() {
+            if let State::Data { left } = self.state {
+                return Ok(self.data(at, bytes.len(), left));
+            }
+            self.state = self.after(*byte)?;
+            if self.state == State::Done {
+                return Ok(Piece::End { used: at + 1 });
+            }
+        }
+        Ok(Piece::More)
+    }
+
+    /// Whether the last chunk and its trailers have come.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The trailers that may be passed on, as whole lines (`name: value\r\n`); complete at the end of the body.
+    pub fn trailers(&self) -> &[u8] {
+        &self.trailers
+    }
+
+    fn data(&mut self, at: usize, end: usize, left: u64) -> Piece {
+        let here = (end - at).min(usize::try_from(left).unwrap_or(usize::MAX));
+        let left = left - here as u64;
+        self.state = if left == 0 { State::DataCr } else { State::Data { left } };
+        let earned = self.extension_left.saturating_add(here as u64);
+        self.extension_left = earned.min(self.limits.extension_bytes);
+        Piece::Data(at..at + here)
+    }
+
+    /// The state after one byte of framing.
+    fn after(&mut self, byte: u8) -> Result<State, ChunkError> {
+        match (self.state, byte) {
+            (State::Size { size, digits }, byte) => size_after(size, digits, byte),
+            (State::Extension { size }, b'\r') => Ok(State::SizeLf { size }),
+            (State::Extension { size }, byte) => {
+                if (byte < b' ' && byte != b'\t') || byte == 0x7f {
+                    return Err(ChunkError::BadExtension);
+                }
+                let left = self.extension_left.checked_sub(1);
+                self.extension_left = left.ok_or(ChunkError::ExtensionTooLong)?;
+                Ok(State::Extension { size })
+            }
+            (State::SizeLf { size: 0 }, b'\n') => Ok(State::Trailer),
+            (State::SizeLf { size }, b'\n') => Ok(State::Data { left: size }),
+            (State::DataCr, b'\r') => Ok(State::DataLf),
+            (State::DataLf, b'\n') => Ok(AT_SIZE),
+            (State::DataCr | State::DataLf, _) => Err(ChunkError::DataOverrun),
+            (State::Trailer, byte) => self.trailer_byte(byte),
+            (State::TrailerLf, b'\n') if self.line.is_empty() => Ok(State::Done),
+            (State::TrailerLf, b'\n') => self.keep_line(),
+            (State::SizeLf { .. } | State::TrailerLf, _) => Err(ChunkError::BadLineEnd),
+            (state @ (State::Data { .. } | State::Done), _) => Ok(state),
+        }
+    }
+
+    fn trailer_byte(&mut self, byte: u8) -> Result<State, ChunkError> {
+        match byte {
+            b'\r' => return Ok(State::TrailerLf),
+            b'\n' => return Err(ChunkError::BadLineEnd),
+            0..=0x08 | 0x0b..=0x1f | 0x7f => return Err(ChunkError::BadTrailer),
+            byte => self.line.push(byte),
+        }
+        let left = self.trailer_left.checked_sub(1);
+        self.trailer_left = left.ok_or(ChunkError::TrailersTooLong)?;
+        Ok(State::Trailer)
+    }
+
+    /// Checks a whole trailer line; what must not be a trailer (RFC 9110 §6.5.1) is dropped.
+    fn keep_line(&mut self) -> Result<State, ChunkError> {
+        let left = self.trailer_left.checked_sub(2);
+        self.trailer_left = left.ok_or(ChunkError::TrailersTooLong)?;
+        let colon = self.line.iter().position(|it| *it == b':').ok_or(ChunkError::BadTrailer)?;
+        let name = str::from_utf8(&self.line[..colon]).map_err(|_| ChunkError::BadTrailer)?;
+        let field = Field { name, value: self.line[colon + 1..].trim_ascii() };
+        check(&field).map_err(|_| ChunkError::BadTrailer)?;
+        if !is_forbidden_trailer(name.as_bytes()) {
+            for part in [name.as_bytes(), b": ", field.value, b"\r\n"] {
+                self.trailers.extend_from_slice(part);
+            }
+        }
+        self.line.clear();
+        Ok(State::Trailer)
+    }
+}
+
+fn size_after(size: u64, digits: u8, byte: u8) -> Result<State, ChunkError> {
+    match (byte, char::from(byte).to_digit(16)) {
+        (_, Some(digit)) => {
+            if digits == 16 || size >> 59 != 0 {
+                return Err(ChunkError::SizeTooLarge);
+            }
+            Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
+        }
+        (b'\r', None) if digits > 0 => Ok(State::SizeLf { size }),
+        (b';', None) if digits > 0 => Ok(State::Extension { size }),
+        (b'\n', None) if digits > 0 => Err(ChunkError::BadLineEnd),
+        _ => Err(ChunkError::BadSize),
+    }
+}
+
+/// What stands between a chunk's data and the next chunk.
+pub const CHUNK_END: &[u8] = b"\r\n";
+
+/// Appends the size line of a chunk. `data_bytes` is more than 0: a chunk of 0 would end the body.
+pub fn put_size(out: &mut Vec<u8>, data_bytes: usize) {
+    let digits = (usize::BITS - data_bytes.leading_zeros()).div_ceil(4).max(1);
+    for at in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[(data_bytes >> (at * 4)) & 0xf]);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the last chunk, `trailers` (whole lines, as [`Decoder::trailers`] gives them) and the final empty line.
+pub fn put_last(out: &mut Vec<u8>, trailers: &[u8]) {
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(trailers);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,28 @@
+//! What the codec needs of a connection: plain sockets now, TLS later.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A byte stream that can tell that there is something to read without a buffer to read into.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    /// Ready when a read would not wait (bytes, end or error).
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Whether an idle connection can be used again: open, and nothing came that nobody asked for.
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(self).poll_read(&mut cx, &mut buffer).is_pending()
+    }
+}
+
+impl Transport for TcpStream {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_read_ready(cx)
+    }
+}
