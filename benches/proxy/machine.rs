@@ -54,9 +54,27 @@ pub(crate) fn pin(cores: &[usize]) -> anyhow::Result<()> {
     rustix::thread::sched_setaffinity(None, &set).context("pinning to a core")
 }
 
-/// Lets this process and its children run before others where the system allows it: less noise, for all alike.
-pub(crate) fn come_first() {
-    let _ = rustix::process::setpriority_process(None, -19);
+/// Runs this process, its children and its session's group before others, for as long as it is held (root only).
+#[derive(Debug)]
+pub(crate) struct First(());
+
+const GROUP: &str = "/proc/self/autogroup";
+
+impl First {
+    /// # Errors
+    /// When the system does not allow it.
+    pub(crate) fn come() -> anyhow::Result<Self> {
+        rustix::process::setpriority_process(None, -19).context("raising the priority")?;
+        // With autogroups a priority counts only within the session; without them there is no such file.
+        let _ = fs::write(GROUP, "-19");
+        Ok(Self(()))
+    }
+}
+
+impl Drop for First {
+    fn drop(&mut self) {
+        let _ = fs::write(GROUP, "0");
+    }
 }
 
 /// Raises the limit of open files as far as it goes; gives the limit.

@@ -20,7 +20,7 @@ use clap::Parser;
 use serde_json::json;
 
 use crate::load::Load;
-use crate::machine::Cores;
+use crate::machine::{Cores, First};
 use crate::peers::Kind;
 use crate::report::Report;
 use crate::scenes::{NAMES, Plan, SIZES, Stage};
@@ -43,6 +43,9 @@ struct Options {
     /// Only these proxies (headgate, nginx, haproxy).
     #[arg(long, value_delimiter = ',')]
     peers: Vec<String>,
+    /// Run before everything else on the machine (root only): for machines that are not quiet.
+    #[arg(long)]
+    priority: bool,
     /// Where the JSON goes.
     #[arg(long, default_value = "target/bench-proxy.json")]
     json: PathBuf,
@@ -92,7 +95,7 @@ fn measure() -> anyhow::Result<()> {
     let versions = plan.kinds.iter().map(|it| Ok((it.name(), it.version()?)));
     let versions = versions.collect::<anyhow::Result<Vec<_>>>()?;
     machine::pin(&[cores.load])?;
-    machine::come_first();
+    let _first = options.priority.then(First::come).transpose()?;
     let mut load = Load::new(&SIZES)?;
     let mut report = Report::default();
     let mut out = std::io::stdout();
