@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::admin::{Admin, Call};
 use crate::app::control::door::Door;
@@ -28,6 +28,9 @@ const ACTOR: &str = "admin-listener";
 
 /// A toggle that waits for running requests may take as long as it was asked to.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(900);
+
+/// Admin calls that may run at once.
+const CALLS_MAX: usize = 64;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,8 @@ pub struct Control {
     admin: Arc<Admin>,
     metrics: Arc<CoreMetrics>,
     bad_key: Box<BadKey>,
+    /// Calls that may run, also of callers that have hung up.
+    places: Arc<Semaphore>,
 }
 
 impl Control {
@@ -104,14 +109,20 @@ impl Control {
         metrics: &Metrics,
         bad_key: Box<BadKey>,
     ) -> Self {
-        Self { live, admin, metrics: metrics.control(), bad_key }
+        Self {
+            live,
+            admin,
+            metrics: metrics.control(),
+            bad_key,
+            places: Arc::new(Semaphore::new(CALLS_MAX)),
+        }
     }
 
     async fn answer(&self, asked: Asked) -> Answer {
         let sent = asked.headers.get("x-request-id").map(|it| it.as_bytes());
         let id = request_id(sent, fresh());
         let answer = match self.admit(&asked, id.as_str()) {
-            Ok(Some(call)) => self.admin.answer(call).await,
+            Ok(Some(call)) => self.call(call).await,
             Ok(None) => index(),
             Err(refusal) => refusal,
         };
@@ -119,6 +130,26 @@ impl Control {
             return answer;
         }
         answer.with("X-Request-ID", id.as_str())
+    }
+
+    /// Runs the call as a task of its own: a caller that hangs up must not leave a toggle half done.
+    async fn call(&self, call: Call) -> Answer {
+        let request_id = call.request_id.clone();
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.metrics.refused("too-many-calls");
+            let detail = "too many admin calls are running";
+            return problem(503, "too-many-calls", detail, &request_id).with("Retry-After", "1");
+        };
+        let admin = Arc::clone(&self.admin);
+        let running = tokio::spawn(async move {
+            let answer = admin.answer(call).await;
+            drop(place);
+            answer
+        });
+        running.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "admin call broke off");
+            problem(500, "internal", "the call broke off; see the log", &request_id)
+        })
     }
 
     /// The call that a request is, if whoever sends it may; `None` is the index.
