@@ -226,3 +226,55 @@ fn index() -> Answer {
     let answer = Answer { status: 200, headers: Vec::new(), body: body.to_vec() };
     answer.with("Content-Type", "text/plain; charset=utf-8").with("Cache-Control", "no-store")
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::ops::Readiness;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn the_ops_listener_shows_the_drain_and_stops() {
+        let socket = open_ops(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = socket.tcp_address().unwrap();
+        let readiness = Arc::new(Readiness::default());
+        let ops = Ops::new(Arc::clone(&readiness), Metrics::new(1));
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(serve_ops(socket, ops, stopped));
+
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503 "));
+        readiness.set_config_live();
+        readiness.set_cores_running();
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
+        readiness.set_draining();
+        assert!(get(address, "/readyz").await.ends_with("readyz check failed\n"));
+        let page = get(address, "/metrics").await;
+        assert!(page.contains("content-type: application/openmetrics-text; version=1.0.0"));
+        assert!(page.ends_with("# EOF\n"));
+
+        stop.send(true).unwrap();
+        timeout(Duration::from_secs(10), served).await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_cannot_be_opened_says_which_and_where() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = open_admin(&AdminListen::Tcp(address)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("the admin listener cannot listen on {address}"));
+        assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
+    }
+}
