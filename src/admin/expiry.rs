@@ -1,19 +1,24 @@
-//! Ends windows whose ttl is over: in the file, in the audit trail, on the cores.
+//! Keeps the live mode in step with the file and the clock.
 //!
-//! Coverage ends without it (`Modes::covers` looks at the clock); this makes the end known.
+//! Coverage ends by ttl without it (`Modes::covers` looks at the clock); this makes the end known. While a new binary
+//! takes over from an old one, both have one file: what one switches, the other follows within a second.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::publisher;
 use crate::generation::live::Live;
-use crate::maintenance::switch::{Switch, chain};
+use crate::maintenance::store::StoreError;
+use crate::maintenance::switch::{Publish, Switch, chain};
 use crate::model::UnixMs;
 
-/// The wall clock may be set while we sleep, so no sleep is longer than this.
-const LOOK: Duration = Duration::from_secs(30);
+/// How often the file is read; also no longer than this, as the wall clock may be set while we sleep.
+const LOOK: Duration = Duration::from_secs(1);
 
-/// After a failure to write.
+/// How long cores may take to see the end.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// After a failure to read or write.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Runs until it is dropped.
@@ -21,17 +26,10 @@ pub async fn run(live: Arc<Live>, switch: Arc<Switch>) {
     let publish = publisher(&live);
     let mut changes = switch.follow();
     loop {
-        let now = UnixMs::now();
-        let pause = match switch.expire_due(now, Arc::clone(&publish)).await {
-            Ok(ended) => {
-                if let Some(it) = ended {
-                    live.settle(Duration::from_secs(1)).await;
-                    tracing::info!(warning = it.warning, "maintenance ended by ttl");
-                }
-                pause(&switch, now)
-            }
+        let pause = match step(&live, &switch, &publish).await {
+            Ok(()) => pause(&switch, UnixMs::now()),
             Err(error) => {
-                tracing::error!(error = chain(&error), "end of maintenance could not be kept");
+                tracing::error!(error = chain(&error), "maintenance state could not be kept");
                 RETRY
             }
         };
@@ -44,6 +42,17 @@ pub async fn run(live: Arc<Live>, switch: Arc<Switch>) {
             }
         }
     }
+}
+
+async fn step(live: &Live, switch: &Arc<Switch>, publish: &Publish) -> Result<(), StoreError> {
+    if let Some(warning) = switch.refresh(publish).await? {
+        tracing::error!(warning, "maintenance state was broken and has been written again");
+    }
+    if let Some(it) = switch.expire_due(UnixMs::now(), Arc::clone(publish)).await? {
+        live.settle(SETTLE).await;
+        tracing::info!(warning = it.warning, "maintenance ended by ttl");
+    }
+    Ok(())
 }
 
 fn pause(switch: &Switch, now: UnixMs) -> Duration {

@@ -126,6 +126,6 @@ impl Admin {
     }
 }
 
-fn unavailable(detail: impl Into<String>) -> Problem {
+fn unavailable(detail: impl Into<Box<str>>) -> Problem {
     Problem::new(503, "reload-unavailable", "No reload", detail)
 }

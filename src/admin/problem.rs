@@ -13,7 +13,7 @@ pub(super) struct Problem {
     /// Stable; the end of `type`.
     code: &'static str,
     title: &'static str,
-    detail: String,
+    detail: Box<str>,
     /// Further members (RFC 9457 §3.2).
     more: Vec<(&'static str, Value)>,
     header: Option<(&'static str, String)>,
@@ -24,7 +24,7 @@ impl Problem {
         status: u16,
         code: &'static str,
         title: &'static str,
-        detail: impl Into<String>,
+        detail: impl Into<Box<str>>,
     ) -> Self {
         Self { status, code, title, detail: detail.into(), more: Vec::new(), header: None }
     }
@@ -62,7 +62,7 @@ impl Problem {
     }
 
     /// A value that is understood by nobody.
-    pub(super) fn bad_value(name: &'static str, detail: impl Into<String>) -> Self {
+    pub(super) fn bad_value(name: &'static str, detail: impl Into<Box<str>>) -> Self {
         Self::new(422, "bad-parameter", "Parameter cannot be used", detail)
             .with("parameter", json!(name))
     }

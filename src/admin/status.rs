@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::admin::problem::Problem;
 use crate::admin::{ANONYMOUS, Admin, Call};
+use crate::config::Authority;
 use crate::generation::Gate;
 use crate::maintenance::Window;
 use crate::maintenance::switch::chain;
@@ -61,10 +62,26 @@ pub(super) fn services(gate: &Gate, now: UnixMs) -> Value {
             "window": window.map(|it| window_form(it, now)),
             "in_flight": it.in_flight.load(Relaxed),
             "max_in_flight": it.service.max_in_flight,
-            "upstreams": upstreams.map(|it| format!("{}:{}", it.host, it.port)).collect::<Vec<_>>(),
+            "upstreams": upstreams.map(authority).collect::<Vec<_>>(),
         })
     });
-    Value::Array(forms.collect())
+    let known = |name: &str| gate.generation.services.iter().any(|it| it.service.name == name);
+    let gone = gate.modes.services.iter().filter(|it| !known(&it.0) && it.1.running(now));
+    // Not in the config any more, but it would be covered at once if it came back.
+    let gone = gone.map(|(name, window)| {
+        json!({
+            "name": name,
+            "maintenance": "on",
+            "window": window_form(window, now),
+            "configured": false,
+        })
+    });
+    Value::Array(forms.chain(gone).collect())
+}
+
+fn authority(it: &Authority) -> String {
+    let Authority { host, port } = it;
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 pub(super) fn word(on: bool) -> &'static str {

@@ -13,10 +13,10 @@ use crate::admin::status::{timestamp, window_form};
 use crate::admin::{Admin, Call, DRAIN_MAX};
 use crate::config::Config;
 use crate::generation::LiveService;
-use crate::generation::live::Acknowledged;
+use crate::generation::live::{Acknowledged, Live};
 use crate::maintenance::store::StoreError;
 use crate::maintenance::switch::{Asker, Changed, On, chain};
-use crate::maintenance::{Modes, Scope, Window};
+use crate::maintenance::{Modes, Scope};
 use crate::model::{Coverage, UnixMs};
 
 /// How long a core may take to see a toggle before it is named as a laggard.
@@ -62,11 +62,12 @@ impl Admin {
             .map_err(|error| not_kept(&error))?;
         let seen = self.parts.live.settle(SETTLE).await;
         let mut body = toggled("on", &wish.scope, &changed, &seen);
-        if let Some(window) = window_of(&changed.modes, &wish.scope) {
-            body.extend(window_form(window, UnixMs::now()));
-        }
+        body.extend(windows(&changed.modes, &wish.scope));
         if let Some(patience) = wish.drain {
-            body.insert("drain".to_owned(), self.drain(&wish.scope, &drained, patience).await);
+            let live = Arc::clone(&self.parts.live);
+            // A task of its own: a caller who hangs up early still wants the tunnels closed at the deadline.
+            let drain = tokio::spawn(drain(live, wish.scope, drained, patience));
+            body.insert("drain".to_owned(), drain.await.unwrap_or(Value::Null));
         }
         Ok(Value::Object(body))
     }
@@ -75,7 +76,7 @@ impl Admin {
         let query = Query::parse(call.query.as_deref())?;
         query.only(&["service"])?;
         let gate = self.parts.live.load();
-        let scope = scope(&query, &gate.generation.config)?;
+        let scope = scope(&query, &gate.generation.config, &gate.modes)?;
         if scope != Scope::All && gate.modes.everywhere(UnixMs::now()).is_some() {
             return Err(Problem::new(
                 409,
@@ -94,40 +95,39 @@ impl Admin {
         let seen = self.parts.live.settle(SETTLE).await;
         Ok(Value::Object(toggled("off", &scope, &changed, &seen)))
     }
+}
 
-    /// Waits until nothing runs on the services or `patience` is over, then closes their tunnels. Exchanges of keys that
-    /// bypass maintenance count too.
-    async fn drain(
-        &self,
-        scope: &Scope,
-        services: &[Arc<LiveService>],
-        patience: Duration,
-    ) -> Value {
-        let before = running(services);
-        quiet(services, patience).await;
-        let live = &self.parts.live;
-        let tunnels = match scope {
-            Scope::All => live.close_tunnels(None, SETTLE).await,
-            Scope::Services(names) => {
-                let mut closed = 0;
-                for name in names {
-                    closed += live.close_tunnels(Some(name), SETTLE).await;
-                }
-                closed
+/// Waits until nothing runs on the services or `patience` is over, then closes their tunnels. Exchanges of keys that
+/// bypass maintenance count too.
+async fn drain(
+    live: Arc<Live>,
+    scope: Scope,
+    services: Vec<Arc<LiveService>>,
+    patience: Duration,
+) -> Value {
+    let before = running(&services);
+    quiet(&services, patience).await;
+    let tunnels = match &scope {
+        Scope::All => live.close_tunnels(None, SETTLE).await,
+        Scope::Services(names) => {
+            let mut closed = 0;
+            for name in names {
+                closed += live.close_tunnels(Some(name), SETTLE).await;
             }
-        };
-        if tunnels > 0 {
-            quiet(services, DRAIN_REST).await;
+            closed
         }
-        let still = running(services);
-        let tunnels = u64::try_from(tunnels).unwrap_or(u64::MAX);
-        json!({
-            "in_flight_before": before,
-            "finished": before.saturating_sub(still).saturating_sub(tunnels),
-            "tunnels_closed": tunnels,
-            "still_running": still,
-        })
+    };
+    if tunnels > 0 {
+        quiet(&services, DRAIN_REST).await;
     }
+    let still = running(&services);
+    let tunnels = u64::try_from(tunnels).unwrap_or(u64::MAX);
+    json!({
+        "in_flight_before": before,
+        "finished": before.saturating_sub(still).saturating_sub(tunnels),
+        "tunnels_closed": tunnels,
+        "still_running": still,
+    })
 }
 
 async fn quiet(services: &[Arc<LiveService>], patience: Duration) {
@@ -163,7 +163,7 @@ fn wish(call: &Call, config: &Config) -> Result<Wish, Problem> {
         return Err(Problem::bad_value("drain", "a drain waits for 5m at most"));
     }
     Ok(Wish {
-        scope: scope(&query, config)?,
+        scope: scope(&query, config, &Modes::default())?,
         ttl: ttl(&query, config.maintenance.max_ttl)?,
         reason: reason(query.one("reason")?)?,
         drain,
@@ -217,9 +217,16 @@ fn reason(text: Option<&str>) -> Result<Option<String>, Problem> {
     Ok(text.get(..text.floor_char_boundary(REASON_BYTES_MAX)).map(str::to_owned))
 }
 
-fn scope(query: &Query, config: &Config) -> Result<Scope, Problem> {
+/// The services that are named; all if none is. Those that have a window in `modes` need not be in the config any more.
+fn scope(query: &Query, config: &Config, modes: &Modes) -> Result<Scope, Problem> {
     let mut names: Vec<String> = Vec::new();
     for name in query.all("service") {
+        if !names.iter().any(|it| it == name) {
+            names.push(name.to_owned());
+        }
+        if modes.services.iter().any(|it| it.0 == name) {
+            continue;
+        }
         let Some(service) = config.services.iter().find(|it| it.name == name) else {
             return Err(unknown_service(name, config));
         };
@@ -233,9 +240,6 @@ fn scope(query: &Query, config: &Config) -> Result<Scope, Problem> {
                 "Service obeys no maintenance",
                 detail,
             ));
-        }
-        if !names.iter().any(|it| it == name) {
-            names.push(name.to_owned());
         }
     }
     if names.is_empty() { Ok(Scope::All) } else { Ok(Scope::Services(names)) }
@@ -266,13 +270,25 @@ fn not_kept(error: &StoreError) -> Problem {
     Problem::new(500, "state-not-kept", "State could not be kept", detail)
 }
 
-fn window_of<'a>(modes: &'a Modes, scope: &Scope) -> Option<&'a Window> {
-    match scope {
-        Scope::All => modes.all.as_ref(),
-        Scope::Services(names) => {
-            modes.services.iter().find(|it| names.first() == Some(&it.0)).map(|it| &it.1)
+/// The window of one service or of all as further fields, those of several services as a list.
+fn windows(modes: &Modes, scope: &Scope) -> Map<String, Value> {
+    let now = UnixMs::now();
+    let names = match scope {
+        Scope::All => {
+            return modes.all.as_ref().map_or_else(Map::new, |it| window_form(it, now));
         }
+        Scope::Services(names) => names,
+    };
+    let mut found = modes.services.iter().filter(|it| names.contains(&it.0));
+    if let [_] = names.as_slice() {
+        return found.next().map_or_else(Map::new, |it| window_form(&it.1, now));
     }
+    let forms = found.map(|(name, window)| {
+        let mut form = Map::from_iter([("service".to_owned(), json!(name))]);
+        form.extend(window_form(window, now));
+        Value::Object(form)
+    });
+    Map::from_iter([("windows".to_owned(), forms.collect())])
 }
 
 /// Begins as the Controller's answer does; scripts read no further.

@@ -16,12 +16,9 @@ use tokio::time::timeout;
 
 use crate::config::{AdminListen, Config};
 use crate::generation::Generation;
-use crate::generation::live::{Acknowledged, Live};
+use crate::generation::live::Acknowledged;
 use crate::model::UnixMs;
 use crate::telemetry::metrics::Metrics;
-
-/// How long the cores may take to look at a new generation.
-const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long reading and building may take (a network file system can hang).
 const BUILD_PATIENCE: Duration = Duration::from_secs(30);
@@ -160,42 +157,8 @@ pub trait Site: Send + Sync + 'static {
     fn publish(&self, next: Self::Next) -> impl Future<Output = Acknowledged> + Send;
 }
 
-/// Builds the generation after the given one, with warnings.
-pub type Build =
-    dyn Fn(&Arc<Generation>) -> Result<(Generation, Vec<Value>), Vec<Value>> + Send + Sync;
-
-/// The site of a running gate.
-pub struct LiveSite {
-    live: Arc<Live>,
-    build: Box<Build>,
-}
-
-impl LiveSite {
-    /// Publishes to `live` what `build` makes.
-    pub fn new(live: Arc<Live>, build: Box<Build>) -> Self {
-        Self { live, build }
-    }
-}
-
-impl Site for LiveSite {
-    type Next = Generation;
-
-    fn live(&self) -> Version {
-        version(&self.live.load().generation)
-    }
-
-    fn build(&self) -> Result<Candidate<Generation>, Vec<Value>> {
-        let (next, warnings) = (self.build)(&self.live.load().generation)?;
-        Ok(Candidate { version: version(&next), warnings, next })
-    }
-
-    async fn publish(&self, next: Generation) -> Acknowledged {
-        self.live.publish(Arc::new(next));
-        self.live.settle(SETTLE_PATIENCE).await
-    }
-}
-
-fn version(generation: &Generation) -> Version {
+/// A generation as the task sees it.
+pub fn version(generation: &Generation) -> Version {
     let fixed = Fixed::of(&generation.config);
     Version { number: generation.number, hash: generation.hash.clone(), fixed }
 }

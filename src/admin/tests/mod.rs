@@ -103,7 +103,7 @@ impl Rig {
                             let _ = answer.send(1);
                         }
                         // A core that hangs neither answers nor hangs up.
-                        other => held.push(other),
+                        other @ Order::Look(_) => held.push(other),
                     }
                 }
             });

@@ -99,7 +99,12 @@ async fn without_a_key_the_status_tells_no_names_and_no_reasons() {
     for word in ["secret-reason", "ci\"", "signal-engine", "audit", "in_flight"] {
         assert!(!text(&answer).contains(word), "{word}");
     }
-    for endpoint in ["headgate/health", "headgate/keys", "headgate/audit", "nowhere"] {
+    let mut closed = config(None);
+    closed.status_needs_key = true;
+    rig.live.publish(Arc::new(generation(closed)));
+    for endpoint in
+        ["maintenance/status", "headgate/health", "headgate/keys", "headgate/audit", "nowhere"]
+    {
         let answer = rig.call(Call { actor: ANONYMOUS.to_owned(), ..call("GET", endpoint) }).await;
         assert_eq!(answer.status, 401, "{endpoint}");
     }

@@ -168,3 +168,62 @@ async fn a_window_ends_by_itself_in_the_file_and_on_the_cores() {
     let (again, _) = Switch::in_dir(dir.path()).await.unwrap();
     assert_eq!(*again.current(), Modes::default());
 }
+
+#[tokio::test]
+async fn a_window_of_a_service_that_left_the_config_is_shown_and_can_be_ended() {
+    let rig = Rig::new();
+    rig.ask("POST", "maintenance/on?service=signal-engine&service=market-intel&reason=x").await;
+    let mut left = config(None);
+    left.services.remove(0);
+    rig.live.publish(Arc::new(generation(left)));
+    let status = json(&rig.ask("GET", "maintenance/status").await);
+    assert_eq!(status["services"][2]["name"], "signal-engine");
+    assert_eq!(status["services"][2]["configured"], false);
+    assert_eq!(rig.ask("POST", "maintenance/off?service=signal-engine").await.status, 200);
+    let status = json(&rig.ask("GET", "maintenance/status").await);
+    assert_eq!(status["services"].as_array().unwrap().len(), 2);
+    assert_eq!(rig.ask("POST", "maintenance/off?service=signal-engine").await.status, 404);
+}
+
+#[tokio::test]
+async fn several_services_are_answered_with_a_window_each() {
+    let rig = Rig::new();
+    rig.ask("POST", "maintenance/on?service=market-intel").await;
+    let both = "maintenance/on?service=signal-engine&service=market-intel&service=signal-engine";
+    let answer = json(&rig.ask("POST", both).await);
+    assert_eq!(answer["services"], serde_json::json!(["signal-engine", "market-intel"]));
+    let windows = answer["windows"].as_array().unwrap();
+    assert_eq!(windows.len(), 2);
+    assert!(windows.iter().all(|it| it["by"] == "ci" && it["service"].is_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_goes_on_when_its_caller_hangs_up() {
+    let rig = Rig::new();
+    rig.in_flight("signal-engine").store(1, Ordering::Relaxed);
+    let call = rig.ask("POST", "maintenance/on?drain=10s");
+    assert!(tokio::time::timeout(SECOND, call).await.is_err());
+    let closed = async {
+        while !rig.seen.lock().unwrap().contains(&Seen::Closed(None)) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), closed).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_another_process_switches_is_followed() {
+    let dir = Folder::new();
+    let (old, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let (new, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let (old, new) = (Rig::over(old, None), Rig::over(new, None));
+    let running = tokio::spawn(expiry::run(Arc::clone(&new.live), Arc::clone(&new.switch)));
+    old.ask("POST", "maintenance/on").await;
+    let followed = async {
+        while !new.covered("signal-engine") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), followed).await.unwrap();
+    running.abort();
+}
