@@ -32,6 +32,8 @@ pub(crate) enum WireError {
 pub(crate) struct Head {
     pub(crate) start: String,
     pub(crate) fields: Vec<Field>,
+    /// The head as it came, up to its empty line.
+    pub(crate) raw: String,
 }
 
 impl Head {
@@ -164,14 +166,17 @@ impl Wire {
     /// Start line and fields up to the empty line.
     pub(crate) fn head(&mut self) -> Result<Head, WireError> {
         let start = self.line()?;
-        let fields = self.fields()?;
-        Ok(Head { start, fields })
+        let mut raw = format!("{start}\r\n");
+        let fields = self.fields(&mut raw)?;
+        Ok(Head { start, fields, raw })
     }
 
-    fn fields(&mut self) -> Result<Vec<Field>, WireError> {
+    fn fields(&mut self, raw: &mut String) -> Result<Vec<Field>, WireError> {
         let mut fields = Vec::new();
         loop {
             let line = self.line().map_err(within)?;
+            raw.push_str(&line);
+            raw.push_str("\r\n");
             if line.is_empty() {
                 return Ok(fields);
             }
@@ -218,7 +223,7 @@ impl Wire {
             let digits = line.bytes().all(|it| it.is_ascii_hexdigit());
             let size = u64::from_str_radix(&line, 16).ok().filter(|_| digits);
             match size.ok_or_else(|| malformed("chunk size", &line))? {
-                0 => return self.fields(),
+                0 => return self.fields(&mut String::new()),
                 size => self.exactly(size, sink)?,
             }
             let end = self.line().map_err(within)?;

@@ -1,12 +1,17 @@
 //! Tables of heads and of upstream misbehaviours, run over real sockets.
 
+mod heads;
 mod upstreams;
 
 use std::fmt::Write as _;
 
 use crate::support::wire::WireError;
 use crate::support::{Exchange, Gateway, RawClient, RawUpstream};
+use heads::HEADS;
 use upstreams::{Expect, Misbehaviour, Reuse, Step, TABLES};
+
+/// As the table of heads assumes.
+const LIMITS: &str = "limits: { targetBytes: 16KiB, headBytes: 64KiB, headFields: 100 }";
 
 /// Short, so that upstreams that say nothing do not cost a test run minutes.
 const TIMEOUTS: &str = "timeouts: { connect: 2s, responseHead: 400ms, responseStall: 400ms }";
@@ -35,6 +40,65 @@ fn the_table_of_misbehaviours_is_large_and_has_no_name_twice() {
     let count = names.len();
     names.dedup();
     assert!(count >= 60 && names.len() == count, "{count} rows, {} names", names.len());
+}
+
+#[test]
+fn every_head_has_its_one_outcome() {
+    let upstream = RawUpstream::start(|it| {
+        let path = it.path();
+        it.respond(200, "", path.as_bytes());
+    });
+    let gateway = Gateway::in_front_of("a", &upstream).with(LIMITS).start();
+    let mut report = String::new();
+    for case in HEADS {
+        if let Err(why) = run_head(&gateway, &upstream, case) {
+            let _ = writeln!(report, "{}: {why}", case.name);
+        }
+    }
+    assert!(report.is_empty(), "{} rows differ:\n{report}", report.lines().count());
+    assert_eq!(upstream.faults(), Vec::<String>::new());
+    assert!(HEADS.len() >= 150, "only {} rows", HEADS.len());
+    let connections = upstream.connections();
+    assert!(connections < 20, "{connections} upstream connections: pooled ones were not reused");
+}
+
+/// One head on a fresh client connection, over upstream connections that all heads share.
+fn run_head(gateway: &Gateway, upstream: &RawUpstream, case: &heads::Head) -> Result<(), String> {
+    let before = upstream.requests();
+    let mut client = gateway.connect();
+    client.send(case.bytes);
+    let text = String::from_utf8_lossy(case.bytes);
+    let method = text.trim_start().split(' ').next().unwrap_or_default();
+    let answer = client.try_response(method).map_err(|it| format!("no answer: {it:?}"))?;
+    let seen = upstream.received().split_off(before);
+    match case.expect {
+        heads::Expect::Refuse { status, code } => {
+            let found = (answer.status, answer.code().unwrap_or_default());
+            // An answer to HEAD has no body and so no code.
+            let same = found.0 == status && (found.1 == code || method == "HEAD");
+            same.then_some(()).ok_or_else(|| format!("{found:?}, not {:?}", (status, code)))?;
+            seen.is_empty().then_some(()).ok_or("the upstream saw it")?;
+        }
+        heads::Expect::Pass { upstream_sees, upstream_lacks } => {
+            let [seen] = seen.as_slice() else {
+                return Err(format!("{} requests upstream, answer {}", seen.len(), answer.status));
+            };
+            let raw = &seen.head.raw;
+            for part in upstream_sees {
+                raw.contains(part).then_some(()).ok_or_else(|| format!("no {part:?} in {raw:?}"))?;
+            }
+            for part in upstream_lacks {
+                let has = raw.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
+                (!has).then_some(()).ok_or_else(|| format!("{part:?} in {raw:?}"))?;
+            }
+        }
+    }
+    if case.survives {
+        normal(&mut client, "same").map_err(|it| format!("same connection: {it}"))?;
+    } else if !client.is_closed() {
+        return Err("the connection stays open".to_owned());
+    }
+    normal(&mut gateway.connect(), "next").map_err(|it| format!("next connection: {it}"))
 }
 
 /// One row: a fresh client connection over an upstream connection that is new (`!warm`) or has served before.
