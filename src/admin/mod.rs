@@ -1,6 +1,32 @@
 //! The keyed API under the admin prefix: endpoint → handler.
+//!
+//! What changes state acts on GET (StockFlow's way) and POST alone: never on HEAD, OPTIONS, a prefetch or a page of another
+//! site. A word that is not known is 404, a parameter that is not known is 400: `on?tll=30m` must not switch on for ever.
 
+pub mod expiry;
+mod inspect;
+mod problem;
+mod query;
+mod status;
+mod toggle;
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::admin::problem::Problem;
+use crate::generation::live::Live;
+use crate::maintenance::store::BoxFuture;
+use crate::maintenance::switch::{Publish, Switch};
+use crate::model::UnixMs;
 use crate::wire::answer::Answer;
+
+/// Longest `drain=`; whoever serves [`Admin::answer`] must wait at least 10 s longer than this.
+pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_mins(5);
+
+/// The actor of a call without a key; may see the short form of the status and nothing else.
+pub const ANONYMOUS: &str = "";
 
 /// One call, already authorised.
 #[derive(Clone, Debug)]
@@ -9,7 +35,7 @@ pub struct Call {
     /// Path below `{prefix}/api/admin/`, for example `maintenance/on` or `headgate/config`.
     pub endpoint: String,
     pub query: Option<String>,
-    /// Name of the key, or `admin-listener`.
+    /// Name of the key, `admin-listener`, or [`ANONYMOUS`].
     pub actor: String,
     pub request_id: String,
     /// Whether the caller is a browser page of another site or a prefetch (`Sec-Fetch-Site`, `Sec-Purpose`, `Purpose`).
@@ -17,13 +43,167 @@ pub struct Call {
     pub body: Vec<u8>,
 }
 
-/// The handlers and what they act on.
-#[derive(Debug)]
-pub struct Admin {}
+/// What the handlers act on.
+#[derive(Clone)]
+pub struct Parts {
+    pub live: Arc<Live>,
+    pub switch: Arc<Switch>,
+    /// `None`: there is nothing to reload from.
+    pub reload: Option<Arc<dyn Reload>>,
+    /// Uses of keys by name since the start (`telemetry::metrics`).
+    pub key_uses: Arc<dyn Fn() -> Vec<KeyUse> + Send + Sync>,
+    /// Start of the process.
+    pub started: UnixMs,
+}
 
-impl Admin {
-    /// Answers a call; runs on the control runtime, never on a core.
-    pub async fn answer(&self, _call: Call) -> Answer {
-        Answer { status: 404, headers: Vec::new(), body: Vec::new() }
+/// How often and when a key was last admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyUse {
+    pub name: String,
+    pub count: u64,
+    pub last: UnixMs,
+}
+
+/// The task that makes generations (`generation::reload`), as seen from here. Findings are JSON, as `check -o json` prints them.
+pub trait Reload: fmt::Debug + Send + Sync {
+    /// Reads everything again, now; the new generation is live and every core has seen it when this is done.
+    fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>>;
+
+    /// How the live generation came to be, and what came of the last attempt.
+    fn status(&self) -> ReloadStatus;
+}
+
+/// What a reload led to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reloaded {
+    pub number: u64,
+    pub hash: String,
+    /// Whether the content differed; if not, the old generation stays.
+    pub changed: bool,
+    pub warnings: Vec<Value>,
+}
+
+/// Why the old generation stays.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NotReloaded {
+    /// Everything that is wrong with the new config.
+    Refused(Vec<Value>),
+    /// The task did not answer.
+    Unavailable(String),
+}
+
+/// See [`Reload::status`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReloadStatus {
+    /// Since when the live generation is live.
+    pub since: UnixMs,
+    /// Warnings of the live generation.
+    pub warnings: Vec<Value>,
+    pub last: Option<Attempt>,
+}
+
+/// The last attempt to make a generation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    pub at: UnixMs,
+    /// Empty: it went well.
+    pub refused: Vec<Value>,
+}
+
+/// The handlers and what they act on.
+pub struct Admin {
+    parts: Parts,
+    publish: Publish,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("started", &self.parts.started).finish_non_exhaustive()
     }
 }
+
+/// All endpoints, for the one who asked for another.
+const ENDPOINTS: [&str; 8] = [
+    "maintenance/on",
+    "maintenance/off",
+    "maintenance/status",
+    "headgate/health",
+    "headgate/config",
+    "headgate/reload",
+    "headgate/keys",
+    "headgate/audit",
+];
+
+impl Admin {
+    /// Ready to answer.
+    pub fn new(parts: Parts) -> Self {
+        let publish = publisher(&parts.live);
+        Self { parts, publish }
+    }
+
+    /// Answers a call; runs on the control runtime, never on a core.
+    pub async fn answer(&self, call: Call) -> Answer {
+        let answer = match self.dispatch(&call).await {
+            Ok(body) => Answer::json(200, &body),
+            Err(problem) => problem.answer(&call),
+        };
+        answer.with("Cache-Control", "no-store")
+    }
+
+    async fn dispatch(&self, call: &Call) -> Result<Value, Problem> {
+        let open = call.endpoint == "maintenance/status"
+            && !self.parts.live.load().generation.config.status_needs_key;
+        if call.actor == ANONYMOUS && !open {
+            return Err(Problem::unauthorized());
+        }
+        match call.endpoint.as_str() {
+            "maintenance/on" => self.on(acting(call, &["GET", "POST"])?).await,
+            "maintenance/off" => self.off(acting(call, &["GET", "POST"])?).await,
+            "maintenance/status" => self.status(asking(call, &["GET", "HEAD", "POST"])?).await,
+            "headgate/health" => self.health(asking(call, &["GET", "HEAD"])?).await,
+            "headgate/config" => self.config(asking(call, &["GET", "HEAD"])?),
+            "headgate/reload" => self.reload(acting(call, &["POST"])?).await,
+            "headgate/keys" => self.keys(asking(call, &["GET", "HEAD"])?),
+            "headgate/audit" => self.audit(asking(call, &["GET", "HEAD"])?).await,
+            other => Err(Problem::unknown_endpoint(other, &ENDPOINTS)),
+        }
+    }
+}
+
+/// Makes maintenance live: what [`Switch`] calls after a state has been saved.
+pub fn publisher(live: &Arc<Live>) -> Publish {
+    let live = Arc::clone(live);
+    Arc::new(move |modes| live.switch(modes))
+}
+
+fn asking<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+    if methods.contains(&call.method.as_str()) {
+        return Ok(call);
+    }
+    Err(Problem::method_not_allowed(&call.method, methods))
+}
+
+/// A call that changes state must be meant: not a page's doing, not with parameters where nobody reads them.
+fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+    asking(call, methods)?;
+    if call.suspicious_fetch {
+        return Err(Problem::new(
+            403,
+            "cross-site-or-prefetch",
+            "Not from a page",
+            "a browser's prefetch or a page of another site may not change state",
+        ));
+    }
+    if !matches!(call.body.trim_ascii(), b"" | b"{}") {
+        return Err(Problem::new(
+            400,
+            "body-not-read",
+            "Parameters belong in the query",
+            "the body would not be read; write the parameters as ?service=…&ttl=…&reason=…",
+        ));
+    }
+    Ok(call)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,95 +1,93 @@
-//! The process: parts are built here and handed to each other.
+//! The process: parts are built here and handed to each other, then it serves, drains and ends.
 
+pub mod control;
 pub mod data;
+pub mod drain;
+pub mod gauges;
+pub mod origin;
+pub mod parts;
+pub mod reload;
+pub mod signals;
 
-use std::net::SocketAddr;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use secrecy::SecretSlice;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use crate::admin::Admin;
-use crate::app::data::{ORDERS_MAX, Seat};
-use crate::auth::bad_keys::BadKeys;
-use crate::config::{Config, KeySource};
-use crate::generation::Gate;
-use crate::generation::build::{Sources, build};
-use crate::generation::live::Live;
-use crate::maintenance::Modes;
-use crate::model::UnixMs;
-use crate::proxy::core::{Phase, Shared};
-use crate::telemetry::access_log::{AccessLog, Sink};
+use crate::app::control::{inherit, open_admin, open_ops};
+use crate::app::origin::{Origin, as_text};
+use crate::app::parts::{Control, Parts};
+use crate::app::signals::{End, Signals};
+use crate::config::findings::Finding;
+use crate::maintenance::store::StoreError;
 use crate::telemetry::metrics::Metrics;
-use crate::wire::balance::Endpoints;
-use crate::wire::dns;
-use crate::wire::listener::{HAND_OVER_MAX, Inherited, Spread, per_core};
+use crate::wire::listener::{self, Inherited};
 
-/// temporary
-pub async fn smoke(file: PathBuf, inherited: Inherited) -> Result<(), Box<dyn std::error::Error>> {
-    let text = std::fs::read_to_string(&file)?;
-    let parsed =
-        crate::config::parse(&text, &file).map_err(|f| crate::config::findings::render(&f))?;
-    let config: Config = parsed.config;
-    let cores = config
-        .cores
-        .map_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()), |n| n.get());
-    let metrics = Metrics::new(cores);
-    let read = |source: &KeySource| match source {
-        KeySource::Env(name) => std::env::var(name)
-            .map(|v| SecretSlice::from(v.into_bytes()))
-            .map_err(|e| e.to_string()),
-        _ => Err("no".to_owned()),
-    };
-    let sources = Sources {
-        read: &read,
-        endpoints: &Endpoints::new,
-        metrics: &metrics,
-        now: UnixMs::now(),
-        file: "x",
-    };
-    let built =
-        build(config, "hash", None, &sources).map_err(|f| crate::config::findings::render(&f))?;
-    let generation = Arc::new(built.generation);
-    for service in &generation.services {
-        dns::look_up(&service.endpoints).await;
-        dns::start(&service.endpoints);
+/// What the command line decides.
+#[derive(Debug)]
+pub struct Start {
+    pub origin: Origin,
+    /// Taken before any thread was started.
+    pub inherited: Inherited,
+    /// Where the access log goes; `None`: standard output.
+    pub access_log: Option<PathBuf>,
+    /// Whether access-log lines are JSON.
+    pub json: bool,
+}
+
+/// Why the gate did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("the config is refused\n{}", as_text(.0))]
+    Config(Vec<Finding>),
+    #[error("signals cannot be handled")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    Data(#[from] listener::ListenError),
+    #[error(transparent)]
+    Control(#[from] control::ListenError),
+    #[error("the state folder {dir} cannot be used; make it writable or name another by `state`")]
+    State { dir: PathBuf, source: StoreError },
+    #[error("a thread could not be started")]
+    Thread(#[source] io::Error),
+    #[error("no random numbers to be had")]
+    Random,
+    #[error("core {0} ended by itself; the log says why")]
+    CoreEnded(usize),
+}
+
+/// Runs the gate until it is told to end. Builds everything, in dependency order; each step hands its part forward.
+///
+/// # Errors
+/// When a part cannot be had, before anything is served; or when a core ended by itself.
+pub async fn run(start: Start) -> Result<(), AppError> {
+    let signals = Signals::install().map_err(AppError::Signals)?;
+    let Start { origin, inherited, access_log, json } = start;
+    let Inherited { data, ops, admin } = inherited;
+
+    let metrics = Metrics::new(parts::CORES_MAX);
+    let loaded = origin.load().map_err(AppError::Config)?;
+    let (generation, warnings) = loaded.build(None, &metrics).map_err(AppError::Config)?;
+    for warning in &warnings {
+        tracing::warn!(line = warning.line, path = warning.path, "{}", warning.message);
     }
-    let addrs: Vec<SocketAddr> = generation.config.listeners.data.clone();
-    let listeners = per_core(inherited.data, &addrs, cores)?;
-    let (order_senders, order_receivers): (Vec<_>, Vec<_>) =
-        (0..cores).map(|_| mpsc::channel(ORDERS_MAX)).unzip();
-    let (ways, handed): (Vec<_>, Vec<_>) = (0..cores).map(|_| mpsc::channel(HAND_OVER_MAX)).unzip();
-    let live = Arc::new(Live::new(
-        Gate { generation: Arc::clone(&generation), modes: Arc::new(Modes::default()) },
-        order_senders,
-    ));
-    let shared = Arc::new(Shared {
-        live: Arc::clone(&live),
-        spread: Spread::new(ways),
-        bad_keys: Arc::new(BadKeys::new(20)),
-        admin: Arc::new(Admin {}),
-        control: tokio::runtime::Handle::current(),
-        no_service: metrics.service("-"),
-    });
-    let (_tx, phase) = watch::channel(Phase::Serving);
-    let log = AccessLog::start_on(Sink::File(std::path::PathBuf::from("/tmp/access.log")), true)?;
-    let seats = listeners.into_iter().zip(order_receivers).zip(handed).enumerate();
-    for (index, ((listeners, orders), handed)) in seats {
-        let core_metrics = metrics.core(index);
-        data::spawn(Seat {
-            index,
-            listeners,
-            orders,
-            handed,
-            phase: phase.clone(),
-            shared: Arc::clone(&shared),
-            log: Some(log.for_core(8192, Arc::clone(&core_metrics))),
-            metrics: core_metrics,
-            seed: [1, 2],
-        })?;
-    }
-    eprintln!("serving on {addrs:?} with {cores} cores");
-    std::future::pending::<()>().await;
-    Ok(())
+    let mut parts = Parts::build(&origin, generation, &warnings, metrics).await?;
+
+    let listeners = parts.config().listeners;
+    let admin = match (admin, &listeners.admin) {
+        (Some(inherited), _) => Some(inherit("admin", inherited)?),
+        (None, Some(listen)) => Some(open_admin(listen).await?),
+        (None, None) => None,
+    };
+    let ops = match (ops, listeners.ops) {
+        (Some(inherited), _) => Some(inherit("ops", inherited)?),
+        (None, Some(address)) => Some(open_ops(address).await?),
+        (None, None) => None,
+    };
+    let cores = parts.start_cores(data, access_log, json)?;
+    let running = parts.start_control(Control { admin, ops });
+
+    let (ask, asked) = watch::channel(End::NotYet);
+    tokio::spawn(signals.run(ask, running.hang_up.clone()));
+    drain::serve_then_drain(cores, running, asked).await
 }

@@ -1,15 +1,126 @@
-//! `headgate check`: being written.
+//! `headgate check`: everything that is wrong with config files, offline.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
 
 use crate::cli::{Output, exit};
+use crate::config::findings::{Finding, Severity, render};
+use crate::config::{parse, read};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Cmd {}
+pub struct Cmd {
+    /// Config files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Fail on warnings too.
+    #[arg(long)]
+    strict: bool,
+}
 
-/// Runs the command.
+/// What became of one file.
+struct Checked {
+    findings: Vec<Finding>,
+    readable: bool,
+}
+
+/// Checks every file. Findings go to stdout, the verdict in one line to stderr. Exit code 0: good; 1: something was
+/// found (warnings only with `--strict`); 2: a file cannot be read.
 ///
 /// # Errors
-/// When the command could not do its work.
-pub fn run(_cmd: Cmd, _output: Output) -> anyhow::Result<u8> {
-    Ok(exit::OK)
+/// When stdout cannot be written.
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the same for every command")]
+pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
+    let checked: Vec<Checked> = cmd.files.iter().map(|it| check(it)).collect();
+    let code = code(&checked, cmd.strict);
+    let findings: Vec<Finding> = checked.into_iter().flat_map(|it| it.findings).collect();
+    let mut stdout = std::io::stdout().lock();
+    match output {
+        Output::Text => stdout.write_all(render(&findings).as_bytes())?,
+        Output::Json => {
+            let document = json!({ "ok": code == exit::OK, "findings": findings });
+            writeln!(stdout, "{document:#}")?;
+        }
+    }
+    stdout.flush()?;
+    if output == Output::Text {
+        writeln!(std::io::stderr(), "{}", verdict(cmd.files.len(), &findings))?;
+    }
+    Ok(code)
+}
+
+fn check(path: &Path) -> Checked {
+    match read(path) {
+        Err(finding) => Checked { findings: vec![*finding], readable: false },
+        Ok(text) => {
+            let findings = parse(&text, path).map_or_else(|it| it, |it| it.warnings);
+            Checked { findings, readable: true }
+        }
+    }
+}
+
+fn code(checked: &[Checked], strict: bool) -> u8 {
+    let found = |it: &Finding| strict || it.severity == Severity::Error;
+    if checked.iter().any(|it| !it.readable) {
+        return exit::USAGE;
+    }
+    if checked.iter().flat_map(|it| &it.findings).any(found) { exit::FINDINGS } else { exit::OK }
+}
+
+fn verdict(files: usize, findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|it| it.severity == Severity::Error).count();
+    let warnings = findings.len() - errors;
+    let of =
+        |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    format!("{}: {}, {}", of(files, "file"), of(errors, "error"), of(warnings, "warning"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cmd, check, code, run, verdict};
+    use crate::cli::Output;
+    use std::path::{Path, PathBuf};
+
+    fn in_tests(name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+
+    #[test]
+    fn exit_codes_say_good_found_or_unreadable() {
+        let good = "examples/standalone.yaml";
+        let warned = "tests/config/warnings-only.yaml";
+        let bad = "tests/config/three-typos.yaml";
+        for (files, strict, expected) in [
+            (&[good][..], false, 0),
+            (&[good], true, 0),
+            (&[warned], false, 0),
+            (&[warned], true, 1),
+            (&[good, bad], false, 1),
+            (&[bad, "nowhere.yaml"], false, 2),
+            (&["examples"], false, 2),
+        ] {
+            let checked: Vec<_> = files.iter().map(|it| check(&in_tests(it))).collect();
+            assert_eq!(code(&checked, strict), expected, "{files:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_says_what_to_do() {
+        let found = &check(Path::new("nowhere.yaml")).findings;
+        assert!(found[0].message.contains("cannot be read") && found[0].expected.is_some());
+    }
+
+    #[test]
+    fn the_verdict_counts() {
+        let found = check(&in_tests("tests/config/three-typos.yaml")).findings;
+        assert_eq!(verdict(1, &found), "1 file: 3 errors, 0 warnings");
+    }
+
+    #[test]
+    fn the_command_gives_its_code() {
+        let cmd = Cmd { files: vec![in_tests("examples/stockflow.yaml")], strict: true };
+        assert_eq!(run(cmd, Output::Json).unwrap(), 0);
+    }
 }

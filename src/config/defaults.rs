@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::config::{Limits, Log, Maintenance, ServiceTimeouts, Timeouts};
 
+/// Config file of commands that are given none.
+pub const FILE: &str = "headgate.yaml";
+
 /// Requests: all addresses, because the gate is there to be reached.
 pub const DATA: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
 /// Probes and metrics: loopback, until the config says who may see them.

@@ -75,6 +75,9 @@ impl Finding {
         if let Some(expected) = &self.expected {
             let _ = writeln!(text, "{gutter} = expected: {expected}");
         }
+        if let Some(nearest) = self.nearest.as_ref().filter(|_| self.line == 0) {
+            let _ = writeln!(text, "{gutter} = did you mean `{nearest}`?");
+        }
         text
     }
 

@@ -4,113 +4,31 @@
 
 mod decode;
 pub mod defaults;
+pub mod effective;
 pub mod findings;
 mod lower;
+mod parse;
+mod quantity;
+mod quick;
 mod raw;
 mod schema;
+pub mod secret;
+pub mod source;
 mod tree;
 pub mod units;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use sha2::{Digest as _, Sha256};
 
-use crate::config::findings::{Finding, Place, Problems, Severity, Source};
-use crate::config::tree::{Tree, Value};
 use crate::model::{Access, Coverage, ServiceId, UnixMs};
 
+pub use crate::config::parse::{Origins, Parsed, TEXT_BYTES_MAX, parse, read};
+pub use crate::config::quick::{QuickArgs, for_upstream};
 pub use crate::config::schema::schema;
-
-/// Bytes of a config file at most.
-pub const TEXT_BYTES_MAX: usize = 1 << 20;
-
-/// A config that was found valid, and what was noticed on the way.
-#[derive(Clone, Debug)]
-pub struct Parsed {
-    pub config: Config,
-    /// In the order of the text; none is an error.
-    pub warnings: Vec<Finding>,
-    /// SHA-256 of the text.
-    pub text_hash: [u8; 32],
-    /// Which line gives which value.
-    pub origins: Origins,
-}
-
-/// Where the values of a config come from.
-#[derive(Clone, Debug, Default)]
-pub struct Origins {
-    /// The file as the caller named it.
-    pub file: String,
-    /// Line (from 1) of each path that the text gives, for example `routes[0].path`.
-    pub lines: BTreeMap<String, usize>,
-}
-
-/// Reads a config. `origin` names the file in findings, and relative paths start at its folder.
-///
-/// # Errors
-/// Everything that is wrong with it, in the order of the text, warnings among it. Only a syntax error hides what comes
-/// behind it.
-pub fn parse(text: &str, origin: &Path) -> Result<Parsed, Vec<Finding>> {
-    if text.len() > TEXT_BYTES_MAX {
-        let message = format!("the file has {} bytes", text.len());
-        let expected = format!("at most {}", units::size(TEXT_BYTES_MAX as u64));
-        return Err(vec![Finding::whole(origin, message, &expected)]);
-    }
-    let problems = Problems::default();
-    let tree = Tree::read(text, origin, &problems).map_err(|it| vec![it])?;
-    let document = decode::decode(&tree, &problems);
-    let folder = origin.parent().unwrap_or_else(|| Path::new(""));
-    let cx = lower::Cx { tree: &tree, problems: &problems, folder };
-    let config = lower::lower(&document, &cx);
-    let mut source = Source::new(text, origin);
-    source.mask(secret_places(&tree));
-    let findings = problems.findings(&source);
-    let refused = findings.iter().any(|it| it.severity == Severity::Error);
-    match config.filter(|_| !refused) {
-        Some(config) => Ok(Parsed {
-            config,
-            warnings: findings,
-            text_hash: Sha256::digest(text.as_bytes()).into(),
-            origins: origins(&tree, origin),
-        }),
-        None => Err(findings),
-    }
-}
-
-fn origins(tree: &Tree, origin: &Path) -> Origins {
-    let lines = tree.nodes().iter().map(|it| (it.path.clone(), it.place.line)).collect();
-    Origins { file: origin.display().to_string(), lines }
-}
-
-/// Places whose text may be a secret that stands in the file by mistake: everything below `keys` but names, scopes,
-/// times and references, and upstreams with a user name.
-fn secret_places(tree: &Tree) -> Vec<Place> {
-    let known = |path: &str| {
-        ["name", "scopes", "notBefore", "expiresAt"].iter().any(|it| {
-            path.split_once("].").is_some_and(|(_, field)| field.split('[').next() == Some(it))
-        })
-    };
-    let reference = |text: &str| text.starts_with("env:") || text.starts_with("file:");
-    let secret = |path: &str, text: &str| {
-        (path.starts_with("keys") && !known(path) && !reference(text))
-            || (path.starts_with("services") && text.contains('@'))
-    };
-    tree.nodes()
-        .iter()
-        .filter(|it| match &it.value {
-            // A key of a mapping has the path of its value; its text is the path's end.
-            Value::Text(text) => !it.path.ends_with(text.as_str()) && secret(&it.path, text),
-            Value::Count(_) | Value::Int(_) | Value::Float(_) => secret(&it.path, ""),
-            _ => false,
-        })
-        .map(|it| it.place)
-        .collect()
-}
 
 /// A valid config. Secrets are references here; `generation::build` resolves them.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! The config file as it is written; the comments here are the reference text of its schema.
 
 use schemars::JsonSchema;
-use serde::de::{Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::decode::{At, Named, OneOrMany};
+use super::quantity::{Bytes, OrNone, Span};
 use super::{defaults, units};
 
 /// A value that may be left out.
@@ -165,6 +165,7 @@ pub(super) struct Admin {
     deny_unknown_fields,
     expecting = "a mapping, for example `{ path: /api/, service: NAME, access: public }`"
 )]
+#[schemars(extend("oneOf" = [{ "required": ["path"] }, { "required": ["exact"] }]))]
 pub(super) struct Route {
     /// Host name, without port. Left out: any.
     pub(super) host: Opt<String>,
@@ -353,93 +354,4 @@ pub(super) struct Log {
     /// Lines per core that may wait to be written; beyond they are dropped and counted.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = defaults::LOG.ring_lines))]
     pub(super) ring_lines: Opt<u64>,
-}
-
-/// A duration.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Span(pub(super) std::time::Duration);
-
-/// A size in bytes.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bytes(pub(super) u64);
-
-/// A limit, or the word `none`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct OrNone<T>(pub(super) Option<T>);
-
-/// A value written as one word with a unit.
-pub(super) trait Unit: Sized {
-    const EXPECTED: &'static str;
-    const PATTERN: &'static str;
-    fn read(text: &str) -> Option<Self>;
-}
-
-impl Unit for Span {
-    const EXPECTED: &'static str = units::DURATION;
-    const PATTERN: &'static str = "^(?=.)(\\d+d)?(\\d+h)?(\\d+m)?(\\d+s)?(\\d+ms)?$";
-
-    fn read(text: &str) -> Option<Self> {
-        units::parse_duration(text).map(Self)
-    }
-}
-
-impl Unit for Bytes {
-    const EXPECTED: &'static str = units::SIZE;
-    const PATTERN: &'static str = "^\\d+(B|KiB|MiB|GiB)$";
-
-    fn read(text: &str) -> Option<Self> {
-        units::parse_size(text).map(Self)
-    }
-}
-
-impl<T: Unit> Unit for OrNone<T> {
-    const EXPECTED: &'static str = T::EXPECTED;
-    const PATTERN: &'static str = T::PATTERN;
-
-    fn read(text: &str) -> Option<Self> {
-        if text == "none" { Some(Self(None)) } else { T::read(text).map(|it| Self(Some(it))) }
-    }
-}
-
-struct UnitVisitor<T>(std::marker::PhantomData<T>, &'static str);
-
-impl<T: Unit> Visitor<'_> for UnitVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}{}", T::EXPECTED, self.1)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
-        T::read(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<T, E> {
-        Err(E::invalid_value(Unexpected::Str(&format!("{number}")), &self))
-    }
-}
-
-fn read_unit<'de, T: Unit, D: Deserializer<'de>>(
-    deserializer: D,
-    or: &'static str,
-) -> Result<T, D::Error> {
-    deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData, or))
-}
-
-impl<'de> Deserialize<'de> for Span {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_unit(deserializer, "")
-    }
-}
-
-impl<'de> Deserialize<'de> for Bytes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_unit(deserializer, "")
-    }
-}
-
-impl<'de, T: Unit> Deserialize<'de> for OrNone<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        read_unit(deserializer, ", or `none`")
-    }
 }

@@ -6,7 +6,8 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::decode::{At, Named, OneOrMany};
-use super::raw::{Bytes, Document, OrNone, Span, Unit};
+use super::quantity::{Bytes, OrNone, Span, Unit};
+use super::raw::Document;
 
 /// The schema (draft 2020-12) of the config file.
 pub fn schema() -> Schema {

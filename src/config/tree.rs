@@ -50,9 +50,13 @@ impl Tree {
     ///
     /// # Errors
     /// The first syntax error (a parser cannot go on behind it).
-    pub(super) fn read(text: &str, origin: &Path, problems: &Problems) -> Result<Self, Finding> {
+    pub(super) fn read(
+        text: &str,
+        origin: &Path,
+        problems: &Problems,
+    ) -> Result<Self, Box<Finding>> {
         let wild: Option<Spanned<Wild>> = serde_saphyr::from_str_with_options(text, options())
-            .map_err(|error| syntax(&error, text, origin))?;
+            .map_err(|error| Box::new(syntax(&error, text, origin)))?;
         let mut tree = Self { nodes: Vec::new() };
         tree.add(top(), None, String::new());
         if let Some(wild) = wild {
@@ -157,7 +161,7 @@ fn top() -> Place {
 fn place<T>(item: &Spanned<T>) -> Place {
     let number = |it: u64| usize::try_from(it).unwrap_or(usize::MAX);
     let at = item.referenced;
-    let width = number(u64::from(at.span().len())).max(1);
+    let width = number(at.span().len()).max(1);
     Place { line: number(at.line()), column: number(at.column()), width }
 }
 

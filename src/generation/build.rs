@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use secrecy::{ExposeSecret as _, SecretSlice};
 use sha2::{Digest as _, Sha256};
 
 use crate::auth::{Keyring, NewKey, digest};
 use crate::config::findings::{Finding, Severity};
+use crate::config::secret::{Resolved, SecretError};
 use crate::config::{Config, Key, KeySource, OnRevoke, PathMatch, Retry, Route, Service};
 use crate::generation::guarded::GuardTable;
 use crate::generation::routes::RouteTable;
@@ -21,8 +21,8 @@ const KEY_BYTES_MIN: usize = 16;
 
 /// What a build needs from outside; a dry one (`check`, `explain`) brings its own.
 pub struct Sources<'a> {
-    /// Reads a key from the environment or a file; the error says what is wrong with it, never its value.
-    pub read: &'a dyn Fn(&KeySource) -> Result<SecretSlice<u8>, String>,
+    /// Reads a key (`config::secret::read`).
+    pub read: &'a dyn Fn(&KeySource) -> Result<Resolved, SecretError>,
     /// Makes the endpoints of a service from host and port of its upstreams.
     pub endpoints: &'a dyn Fn(Vec<(String, u16)>) -> Arc<Endpoints>,
     pub metrics: &'a Metrics,
@@ -45,7 +45,7 @@ pub struct Built {
 /// Every key that cannot be read or that two names share.
 pub fn build(
     config: Config,
-    text_hash: &str,
+    text_hash: &[u8],
     previous: Option<&Generation>,
     sources: &Sources<'_>,
 ) -> Result<Built, Vec<Finding>> {
@@ -81,20 +81,19 @@ fn resolve_keys(keys: &[Key], sources: &Sources<'_>) -> (Vec<NewKey>, Vec<Findin
     for (number, key) in keys.iter().enumerate() {
         let at =
             |severity, message, expected| finding(severity, number, message, expected, sources);
-        let digest = match &key.source {
-            KeySource::Digest(digest) => *digest,
-            source => match (sources.read)(source) {
-                Ok(secret) => {
-                    if secret.expose_secret().len() < KEY_BYTES_MIN {
-                        findings.push(at(Severity::Warning, short(key), LONG_KEY.to_owned()));
-                    }
-                    digest(secret.expose_secret())
+        let digest = match (sources.read)(&key.source) {
+            Ok(Resolved::Digest(digest)) => digest,
+            Ok(Resolved::Key(secret)) => {
+                if secret.expose().len() < KEY_BYTES_MIN {
+                    findings.push(at(Severity::Warning, short(key), LONG_KEY.to_owned()));
                 }
-                Err(cause) => {
-                    findings.push(at(Severity::Error, unreadable(key, &cause), next_step(source)));
-                    continue;
-                }
-            },
+                digest(secret.expose())
+            }
+            Err(cause) => {
+                let message = format!("key `{}` cannot be read: {}", key.name, chain(&cause));
+                findings.push(at(Severity::Error, message, wanted(&key.source)));
+                continue;
+            }
         };
         if let Some(twin) = resolved.iter().find(|it| it.digest == digest) {
             let (severity, message) = twins(&twin.name, &key.name);
@@ -117,8 +116,12 @@ fn short(key: &Key) -> String {
     format!("key `{}` is shorter than {KEY_BYTES_MIN} bytes and can be guessed", key.name)
 }
 
-fn unreadable(key: &Key, cause: &str) -> String {
-    format!("key `{}` cannot be read: {cause}", key.name)
+/// The error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |it| it.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Two names for one key make the name in logs and the scopes a matter of order.
@@ -129,15 +132,12 @@ fn twins(first: &str, second: &str) -> (Severity, String) {
     (Severity::Error, format!("keys `{first}` and `{second}` have the same value"))
 }
 
-fn next_step(source: &KeySource) -> String {
+fn wanted(source: &KeySource) -> String {
     match source {
-        KeySource::Env(name) => format!(
-            "the environment variable {name} of this process (`export {name}=...`, in Kubernetes a `secretKeyRef`)"
-        ),
-        KeySource::File(path) => format!(
-            "a file {} that this process may read, with the key as its only line",
-            path.display()
-        ),
+        KeySource::Env(name) => {
+            format!("{name} in the environment of this process (in Kubernetes by a `secretKeyRef`)")
+        }
+        KeySource::File(path) => format!("the key as the only line of {}", path.display()),
         KeySource::Digest(_) => "`sha256:` and 64 hex digits".to_owned(),
     }
 }
@@ -165,9 +165,9 @@ fn finding(
 }
 
 /// Changes when the text or any secret behind its references does.
-fn hash(text_hash: &str, keys: &[NewKey]) -> String {
+fn hash(text_hash: &[u8], keys: &[NewKey]) -> String {
     let mut state = Sha256::new();
-    state.update(text_hash.as_bytes());
+    state.update(text_hash);
     for key in keys {
         // The digest of the digest: the hash is public, and a short key could be found from its digest alone.
         state.update(Sha256::digest(key.digest));
@@ -254,4 +254,177 @@ fn shadowed_by_admin(config: &Config, admin: &AdminPlace, file: &str) -> Vec<Fin
             snippet_column: 0,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::{Built, Sources, build};
+    use crate::auth::digest;
+    use crate::config::findings::{Finding, Severity};
+    use crate::config::secret::{Resolved, Secret, SecretError};
+    use crate::config::{Config, Key, KeySource};
+    use crate::generation::Generation;
+    use crate::generation::fixture::{self, NOW};
+    use crate::telemetry::metrics::Metrics;
+
+    /// `env:NAME` has the name as its value, but for `env:NONE`.
+    fn read(source: &KeySource) -> Result<Resolved, SecretError> {
+        match source {
+            KeySource::Env(name) if name == "NONE" => {
+                Err(SecretError::NotSet { name: name.clone() })
+            }
+            KeySource::Env(name) => Ok(Resolved::Key(Secret::new(name.clone().into_bytes()))),
+            KeySource::File(path) => {
+                Err(SecretError::Empty { reference: path.display().to_string() })
+            }
+            KeySource::Digest(digest) => Ok(Resolved::Digest(*digest)),
+        }
+    }
+
+    fn built(
+        config: Config,
+        text: &[u8],
+        previous: Option<&Generation>,
+    ) -> Result<Built, Vec<Finding>> {
+        let metrics = Metrics::new(1);
+        let sources = Sources {
+            read: &read,
+            endpoints: &|_| Arc::default(),
+            metrics: &metrics,
+            now: NOW,
+            file: "headgate.yaml",
+        };
+        build(config, text, previous, &sources)
+    }
+
+    fn with_keys(keys: &[(&str, KeySource)]) -> Config {
+        let keys = keys.iter().map(|(name, source)| Key {
+            name: (*name).to_owned(),
+            source: source.clone(),
+            scopes: vec!["admin".to_owned()],
+            not_before: None,
+            expires_at: None,
+        });
+        Config { keys: keys.collect(), ..fixture::config("") }
+    }
+
+    fn env(name: &str) -> KeySource {
+        KeySource::Env(name.to_owned())
+    }
+
+    const LONG: &str = "A_KEY_OF_16_BYTES";
+
+    #[test]
+    fn keys_are_admitted_by_what_their_references_lead_to() {
+        let digest = KeySource::Digest(digest(b"known-by-digest"));
+        let config = with_keys(&[("a", env(LONG)), ("b", digest)]);
+        let Built { generation, warnings } = built(config, b"text", None).unwrap();
+        let name = |key: &[u8]| generation.keyring.admit(Some(key), NOW).map(|it| it.name.clone());
+        assert_eq!(name(LONG.as_bytes()), Some("a".to_owned()));
+        assert_eq!(name(b"known-by-digest"), Some("b".to_owned()));
+        assert_eq!(name(b"other"), None);
+        assert_eq!(generation.number, 1);
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn every_key_that_cannot_be_used_is_found() {
+        let file = KeySource::File("/keys/b".into());
+        let config = with_keys(&[
+            ("a", env("NONE")),
+            ("b", file),
+            ("c", env("SHORT")),
+            ("d", env(LONG)),
+            ("e", env(LONG)),
+            ("e", env(LONG)),
+        ]);
+        let findings = built(config, b"text", None).unwrap_err();
+        let brief: Vec<_> = findings
+            .iter()
+            .map(|it| (it.severity, it.path.as_str(), it.message.as_str()))
+            .collect();
+        assert_eq!(
+            brief,
+            [
+                (
+                    Severity::Error,
+                    "keys[0].key",
+                    "key `a` cannot be read: environment variable NONE is not set; set it, or name another source"
+                ),
+                (
+                    Severity::Error,
+                    "keys[1].key",
+                    "key `b` cannot be read: /keys/b is empty; put the key there"
+                ),
+                (
+                    Severity::Warning,
+                    "keys[2].key",
+                    "key `c` is shorter than 16 bytes and can be guessed"
+                ),
+                (Severity::Error, "keys[4].key", "keys `d` and `e` have the same value"),
+                (Severity::Error, "keys[5].key", "keys `d` and `e` have the same value"),
+            ]
+        );
+        assert!(!format!("{findings:?}").contains(LONG));
+    }
+
+    #[test]
+    fn a_short_key_works_and_is_a_warning() {
+        let Built { generation, warnings } =
+            built(with_keys(&[("a", env("SHORT"))]), b"text", None).unwrap();
+        assert!(generation.keyring.admit(Some(b"SHORT"), NOW).is_some());
+        assert_eq!(warnings.len(), 1);
+        assert_eq!(warnings[0].severity, Severity::Warning);
+    }
+
+    #[test]
+    fn the_hash_changes_with_the_text_and_with_every_secret() {
+        let hash = |keys: &[(&str, KeySource)], text: &[u8]| {
+            built(with_keys(keys), text, None).unwrap().generation.hash
+        };
+        let first = hash(&[("a", env(LONG))], b"text");
+        assert_eq!(first, hash(&[("a", env(LONG))], b"text"));
+        assert_eq!(first.len(), 16);
+        assert_ne!(first, hash(&[("a", env(LONG))], b"texts"));
+        assert_ne!(first, hash(&[("a", env("ANOTHER_LONG_KEY_"))], b"text"));
+        assert_ne!(first, hash(&[("a", env(LONG)), ("b", env("ANOTHER_LONG_KEY_"))], b"text"));
+    }
+
+    #[test]
+    fn services_keep_their_live_parts_while_name_and_upstreams_stay() {
+        let first = built(fixture::config(""), b"1", None).unwrap().generation;
+        first.services[0].in_flight.store(3, Ordering::Relaxed);
+        let mut config = fixture::config("");
+        config.services[0].max_in_flight = 7;
+        config.services[1].upstreams[0].port = 9001;
+        config.services.remove(2);
+        config.routes.retain(|it| it.service.0 != 2);
+        config.services.push(fixture::service("new", crate::model::Coverage::Exempt));
+        let second = built(config, b"2", Some(&first)).unwrap().generation;
+        let same = |at: usize, other: usize| {
+            let (old, new) = (&first.services[at], &second.services[other]);
+            Arc::ptr_eq(&old.endpoints, &new.endpoints)
+                && Arc::ptr_eq(&old.in_flight, &new.in_flight)
+        };
+        assert_eq!(second.number, 2);
+        assert!(same(0, 0));
+        assert_eq!(second.services[0].service.max_in_flight, 7, "settings are the new ones");
+        assert_eq!(second.services[0].in_flight.load(Ordering::Relaxed), 3);
+        assert!(!same(1, 1));
+        assert!(!same(2, 2));
+        let fresh: &AtomicU32 = &second.services[2].in_flight;
+        assert_eq!(fresh.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_route_that_the_admin_service_takes_away_is_a_warning() {
+        let mut config = fixture::config("/dev");
+        config.routes.push(fixture::keyed("/dev/api/admin/reports", 0, "admin"));
+        config.routes.push(fixture::keyed("/dev/api/administrator", 0, "admin"));
+        let warnings = built(config, b"text", None).unwrap().warnings;
+        assert_eq!(warnings.iter().map(|it| it.path.as_str()).collect::<Vec<_>>(), ["routes[5]"]);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::digest;
+use crate::config::secret;
 use crate::config::{
     Authority, Config, Cors, Key, KeySource, Limits, Listeners, Log, Maintenance, OnRevoke,
     PathMatch, Retry, Route, Service, ServiceTimeouts, Timeouts,
@@ -159,13 +160,13 @@ pub(crate) fn bare() -> Config {
 pub(crate) fn generation(config: Config) -> Generation {
     let metrics = Metrics::new(1);
     let sources = Sources {
-        read: &|_| Err("not in this test".to_owned()),
+        read: &secret::read,
         endpoints: &|_| Arc::default(),
         metrics: &metrics,
         now: NOW,
         file: "headgate.yaml",
     };
-    build(config, "text", None, &sources).expect("a valid config").generation
+    build(config, b"text", None, &sources).expect("a valid config").generation
 }
 
 pub(crate) fn gate(config: Config, modes: Modes) -> Gate {

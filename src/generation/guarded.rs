@@ -84,7 +84,7 @@ impl GuardTable {
         }
         let asked = Asked { authority, path, own, plain: is_plain(path) };
         if !asked.plain {
-            let reached = self.guards.iter().filter(|it| could_reach(path, &it.path));
+            let reached = self.guards.iter().filter(|it| may_reach(path, &it.path));
             return reached.filter(|it| asked.is_held_by(it)).for_each(demanded);
         }
         self.index.visit(path, |hit| {
@@ -152,9 +152,168 @@ fn is_at_or_under(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|it| it.is_empty() || it.starts_with('/'))
 }
 
-/// Whether servers can read a canonical path in one way only, but for the case of letters: nothing to decode, no
-/// parameters, no backslash, no segment that ends in a dot (which Windows drops).
+/// Longest path whose readings are gone through. Their number doubles with each decoding; an honest path with escapes
+/// of slashes or parameters is far shorter.
+const READ_BYTES_MAX: usize = 1024;
+
+/// Whether some server could read `path` as one at or under `prefix`. A path too long to go through all readings could.
+pub fn may_reach(path: &str, prefix: &str) -> bool {
+    (path.len() > READ_BYTES_MAX && !is_plain(path)) || could_reach(path, prefix)
+}
+
+/// Whether servers can read a canonical path in one way only, but for the case of letters: no parameters, no
+/// backslash, no segment that ends in a dot (which Windows drops), and no escape that becomes one of these, a slash,
+/// another escape or the end of the path.
 pub fn is_plain(path: &str) -> bool {
+    let bytes = path.as_bytes();
     let usual = |it: u8| it.is_ascii_alphanumeric() || b"/-._~!$&'()*+,=:@".contains(&it);
-    path.bytes().all(usual) && !path.ends_with('.') && !path.contains("./")
+    let fits = |at: usize, byte: u8| match byte {
+        b'%' => bytes.get(at + 1..at + 3).is_some_and(is_harmless_escape),
+        _ => usual(byte),
+    };
+    bytes.iter().enumerate().all(|(at, byte)| fits(at, *byte))
+        && !path.ends_with('.')
+        && !path.contains("./")
+        && !path.contains(".%")
+}
+
+/// Escapes of ASCII that means nothing in a path, and of UTF-8 that cannot be an overlong form of ASCII.
+fn is_harmless_escape(digits: &[u8]) -> bool {
+    let code = str::from_utf8(digits).ok().and_then(|it| u8::from_str_radix(it, 16).ok());
+    code.is_some_and(|it| match it {
+        b'/' | b'\\' | b'%' | b'.' | b';' | b'?' | b'#' => false,
+        0xc0 | 0xc1 | 0xe0 | 0xf0 => false,
+        _ => it > b' ' && it != 0x7f,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{Strategy, prop, proptest};
+    use proptest::sample::select;
+
+    use super::{GuardTable, is_plain};
+    use crate::config::{Config, Route};
+    use crate::generation::fixture;
+    use crate::semantics::path::{canonical, could_reach};
+
+    fn table(config: &Config) -> GuardTable {
+        GuardTable::build(config, "/api/admin")
+    }
+
+    /// Scopes demanded for `path` on the public route `own`.
+    fn demanded(table: &GuardTable, path: &str, own: &Route) -> Vec<String> {
+        let mut scopes = Vec::new();
+        table.each("a.example", path, own, |it| scopes.push(it.scope.clone()));
+        scopes.sort();
+        scopes
+    }
+
+    #[test]
+    fn exceptions_below_a_guard_hold_for_plain_paths_only() {
+        let mut config = fixture::config("");
+        config.routes.push(fixture::exactly("/only", fixture::keyed("", 0, "only")));
+        let table = table(&config);
+        let health = fixture::exactly("/api/kubesnap/health", fixture::public("", 2));
+        let open = fixture::public("/api/kubesnap/open", 2);
+        let all = fixture::public("", 0);
+        for (path, own, scopes) in [
+            ("/api/kubesnap/health", &health, &[][..]),
+            ("/api/kubesnap/open/x", &open, &[]),
+            ("/api/kubesnap/open/M%26M", &open, &[]),
+            ("/api/kubesnap/open/..%2Fx", &open, &["kubesnap"]),
+            ("/api/kubesnap/open;v=1", &open, &["kubesnap"]),
+            ("/api/kubesnap/open/%252e%252e/x", &open, &["kubesnap"]),
+            ("/api/KubeSnap/x", &all, &["kubesnap"]),
+            ("/api/kubesnapper", &all, &[]),
+            ("/only", &all, &["only"]),
+            ("/only/", &all, &["only"]),
+            ("/ONLY", &all, &["only"]),
+            ("/only/deeper", &all, &[]),
+            ("/only%2F", &all, &["only"]),
+            ("/x/..%2Fapi%2Fadmin", &all, &["admin"]),
+            ("/x", &all, &[]),
+            ("/", &all, &[]),
+        ] {
+            assert_eq!(demanded(&table, path, own), scopes, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_guard_of_one_host_leaves_others_alone() {
+        let host = Some("B.example".to_owned());
+        let mut config = fixture::bare();
+        config.routes.push(Route { host, ..fixture::keyed("/x", 0, "b") });
+        let table = GuardTable::build(&config, "/api/admin");
+        for (host, expected) in [("a.example", 0), ("b.EXAMPLE.:80", 1), ("b.example", 1), ("", 0)]
+        {
+            let mut seen = 0;
+            table.each(host, "/x", &fixture::public("", 0), |_| seen += 1);
+            assert_eq!(seen, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_long_path_of_many_readings_needs_every_key_at_once() {
+        let table = table(&fixture::config(""));
+        let own = fixture::public("/x", 0);
+        let long = format!("/x/{}", "%253B;/".repeat(1000));
+        assert_eq!(demanded(&table, &long, &own).len(), table.all().len());
+        let plain = format!("/x/{}", "%26a/".repeat(1000));
+        assert!(demanded(&table, &plain, &own).is_empty());
+    }
+
+    /// Paths from pieces that servers disagree about.
+    fn odd_path() -> impl Strategy<Value = String> {
+        let piece = select(vec![
+            "/",
+            "/",
+            "api",
+            "API",
+            "admin",
+            "Admin",
+            "kubesnap",
+            "health",
+            "x",
+            "..",
+            ".",
+            "%2f",
+            "%2F",
+            "%5c",
+            "%252f",
+            "%25",
+            "%2e",
+            ";",
+            ";v=1",
+            "%3b",
+            "%26",
+            "%20",
+            "%C3%A9",
+            "%c0%af",
+            "%e0%80%af",
+            "&",
+            "|",
+            "%61",
+            "reports",
+            "open",
+            "only",
+        ]);
+        prop::collection::vec(piece, 0..9).prop_map(|it| format!("/{}", it.concat()))
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_misses_nothing_that_a_path_could_reach(raw in odd_path()) {
+            let Ok(path) = canonical(&raw) else { return Ok(()) };
+            let table = table(&fixture::config(""));
+            // Not at or under any guard, so that no exception applies.
+            let own = fixture::public("/elsewhere", 0);
+            let mut naive: Vec<String> = table.all().iter()
+                .filter(|it| could_reach(&path, &it.path))
+                .map(|it| it.scope.clone())
+                .collect();
+            naive.sort();
+            assert_eq!(demanded(&table, &path, &own), naive, "{path} plain: {}", is_plain(&path));
+        }
+    }
 }

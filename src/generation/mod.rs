@@ -6,6 +6,7 @@ pub(crate) mod fixture;
 pub mod guarded;
 pub mod live;
 pub(crate) mod path_index;
+pub mod reload;
 pub mod routes;
 
 use std::sync::Arc;

@@ -10,6 +10,6 @@ pub mod own;
 pub mod plan;
 pub mod record;
 pub mod reject;
-pub mod render;
+pub(crate) mod render;
 pub mod respond;
 pub mod tunnel;

@@ -148,7 +148,7 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
             Step::Done { value: seen.answer(record, &answer, false), used }
         }
         Decision::OptionsStar => {
-            let answer = options_star(&seen.asked(&record));
+            let answer = options_star();
             Step::Done { value: seen.answer(record, &answer, false), used }
         }
         Decision::Refuse(reject) => Step::Done { value: seen.refuse(record, reject), used },
@@ -300,13 +300,12 @@ impl<'a> Seen<'_, 'a> {
         })
     }
 
-    fn forward_auth(&self, record: Record) -> Plan {
+    fn forward_auth(&self, mut record: Record) -> Plan {
         match forward_auth::answer(self.gate, self.head, self.client, self.now()) {
             Ok(answer) => self.answer(record, &answer, false),
             Err(denied) => {
-                let reject = self.counted(denied.reject, denied.presented, denied.client);
-                let answer = reject.answer(&self.asked(&record));
-                let mut record = record;
+                let reject = self.counted(denied.reject.clone(), denied.presented, denied.client);
+                let answer = denied.answer(&reject, &self.asked(&record));
                 record.refused(reject.code());
                 self.answer(record, &answer, false)
             }

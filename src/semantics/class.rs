@@ -198,3 +198,135 @@ pub(crate) fn is_forbidden_trailer(name: &[u8]) -> bool {
         || name.get(..3).is_some_and(|it| it.eq_ignore_ascii_case(b"if-"))
         || OTHERS.iter().any(|it| name.eq_ignore_ascii_case(it))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
+
+    use super::{Class, classify, is_forbidden_trailer, is_protected};
+
+    /// Every name that has a class, in lower case.
+    const KNOWN: &[(&str, Class)] = &[
+        ("te", Class::Te),
+        ("via", Class::Via),
+        ("host", Class::Host),
+        ("x-moz", Class::FetchContext),
+        ("accept", Class::Accept),
+        ("expect", Class::Expect),
+        ("origin", Class::Origin),
+        ("purpose", Class::FetchContext),
+        ("trailer", Class::Trailer),
+        ("upgrade", Class::Upgrade),
+        ("forwarded", Class::Forwarded),
+        ("x-api-key", Class::ApiKey),
+        ("x-real-ip", Class::XRealIp),
+        ("x-purpose", Class::FetchContext),
+        ("connection", Class::Connection),
+        ("keep-alive", Class::HopByHop),
+        ("set-cookie", Class::SetCookie),
+        ("tracestate", Class::TraceState),
+        ("sec-purpose", Class::FetchContext),
+        ("traceparent", Class::TraceParent),
+        ("content-type", Class::ContentType),
+        ("x-request-id", Class::RequestId),
+        ("content-length", Class::ContentLength),
+        ("http2-settings", Class::HopByHop),
+        ("sec-fetch-site", Class::FetchContext),
+        ("x-forwarded-for", Class::XForwardedFor),
+        ("x-forwarded-uri", Class::XForwardedOther),
+        ("x-forwarded-host", Class::XForwardedHost),
+        ("x-forwarded-port", Class::XForwardedPort),
+        ("proxy-connection", Class::HopByHop),
+        ("x-forwarded-proto", Class::XForwardedProto),
+        ("x-headgate-client", Class::Headgate),
+        ("transfer-encoding", Class::TransferEncoding),
+        ("x-forwarded-prefix", Class::XForwardedOther),
+        ("x-forwarded-client-cert", Class::XForwardedOther),
+        ("proxy-authenticate", Class::HopByHop),
+        ("proxy-authorization", Class::HopByHop),
+        ("access-control-request-method", Class::CorsMethod),
+        ("access-control-request-headers", Class::CorsHeaders),
+    ];
+
+    #[test]
+    fn each_name_has_its_class_in_any_case() {
+        for (name, class) in KNOWN {
+            assert_eq!(classify(name.as_bytes()), *class, "{name}");
+            assert_eq!(classify(name.to_uppercase().as_bytes()), *class, "{name}");
+            let shadow = name.replacen('-', "_", 1);
+            if shadow != *name {
+                assert_eq!(classify(shadow.as_bytes()), Class::Shadow, "{shadow}");
+                assert_eq!(classify(name.replace('-', "_").as_bytes()), Class::Shadow, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_names_have_none() {
+        for name in [
+            "",
+            "x",
+            "user-agent",
+            "cookie",
+            "authorization",
+            "x-api-keys",
+            "x-api-ke",
+            "xx-api-key",
+            "x-forwarded",
+            "x-forwarde-",
+            "hosts",
+            "content-lengths",
+            "x-headgat",
+            "x_tenant",
+            "_ga",
+            "transfer-encodin",
+            "x-real-ips",
+            "tes",
+            "t",
+        ] {
+            assert_eq!(classify(name.as_bytes()), Class::Other, "{name}");
+        }
+    }
+
+    #[test]
+    fn connection_may_name_what_is_of_this_hop_only() {
+        for name in ["te", "keep-alive", "upgrade", "http2-settings", "x-mine", "trailer"] {
+            assert!(!is_protected(name.as_bytes()), "{name}");
+        }
+        for name in ["Cookie", "authorization", "Content-MD5", "x_api_key", "X-Forwarded-Any"] {
+            assert!(is_protected(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_trailer_cannot_carry_what_was_decided() {
+        for name in ["grpc-status", "grpc-message", "x-checksum", "etag", "server-timing", "digest"]
+        {
+            assert!(!is_forbidden_trailer(name.as_bytes()), "{name}");
+        }
+        for (name, _) in KNOWN {
+            assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn a_name_is_classed_as_the_plain_list_says(name in "(x[-_])?(api|forwarded|real|te|host)?[-_]?(key|ip|for|proto|x)?") {
+            let dashed = name.to_lowercase().replace('_', "-");
+            let listed = KNOWN.iter().find(|it| it.0 == dashed).map(|it| it.1);
+            let family = dashed.starts_with("x-forwarded-").then_some(Class::XForwardedOther);
+            let shadowing = match dashed.strip_prefix("x-forwarded-") {
+                Some(_) => name.contains('_') && (listed.is_some() || name[..12].contains('_')),
+                None => name.contains('_'),
+            };
+            let expected = match listed.or(family) {
+                Some(_) if shadowing => Class::Shadow,
+                Some(class) => class,
+                None => Class::Other,
+            };
+            prop_assert_eq!(classify(name.as_bytes()), expected, "{}", name);
+        }
+    }
+}

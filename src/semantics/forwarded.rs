@@ -106,3 +106,171 @@ fn proto(head: &RequestHead<'_>) -> Proto {
         _ => Proto::Http,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+    use proptest::prelude::{ProptestConfig, prop, prop_assert_eq, proptest};
+
+    use super::{Client, Proto, client};
+    use crate::semantics::class::{Class, Field};
+    use crate::semantics::head::{HeadLimits, Parts, Version, inspect};
+
+    fn networks(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|it| it.parse().expect("network")).collect()
+    }
+
+    fn trusted() -> Vec<IpNet> {
+        networks(&["10.0.0.0/8", "192.0.2.1/32", "fd00::/8"])
+    }
+
+    /// The client seen behind `peer`, which sends these fields.
+    fn seen(peer: &str, sent: &[(&str, &str)]) -> Client {
+        let mut fields = vec![Field { name: "Host", value: b"gate.test" }];
+        fields.extend(sent.iter().map(|(name, value)| Field { name, value: value.as_bytes() }));
+        let parts = Parts { version: Version::Http11, method: "GET", target: "/", fields: &fields };
+        let mut classes = [Class::Other; 100];
+        let limits = HeadLimits { head_bytes: 65_536, fields: 100, target_bytes: 100 };
+        let head = inspect(&parts, &mut classes, &limits).expect("clean");
+        client(peer.parse().expect("address"), &trusted(), &head)
+    }
+
+    fn lines<'a>(values: &[&'a str]) -> Vec<(&'static str, &'a str)> {
+        values.iter().map(|it| ("X-Forwarded-For", *it)).collect()
+    }
+
+    #[test]
+    fn the_right_most_untrusted_address_is_the_client() {
+        let table: &[(&str, &[&str], &str)] = &[
+            // An untrusted peer is the client whatever it says.
+            ("203.0.113.5", &[], "203.0.113.5"),
+            ("203.0.113.5", &["198.51.100.1"], "203.0.113.5"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &[""], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["1.1.1.1, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["1.1.1.1,198.51.100.1 , 10.0.0.9"], "198.51.100.1"),
+            ("10.0.0.1", &["1.1.1.1", "198.51.100.1", "10.0.0.9"], "198.51.100.1"),
+            ("10.0.0.1", &["10.0.0.2, 10.0.0.3"], "10.0.0.2"),
+            ("10.0.0.1", &["198.51.100.1:1234"], "198.51.100.1"),
+            ("10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            ("10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["198.51.100.1", "::ffff:10.0.0.7"], "198.51.100.1"),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("fd00::1", &["198.51.100.1"], "198.51.100.1"),
+            // What is left of a malformed entry cannot be believed.
+            ("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, unknown, 10.0.0.9"], "10.0.0.9"),
+            ("10.0.0.1", &["198.51.100.1, 10.0.0.0/8"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, 1.2.3.256"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, 127.1"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1 10.0.0.9"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, \"10.0.0.9\""], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, [10.0.0.9]"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, 10.0.0.9:99999"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1,,10.0.0.9,"], "198.51.100.1"),
+        ];
+        for (peer, values, expected) in table {
+            let seen = seen(peer, &lines(values));
+            assert_eq!(seen.ip.to_string(), *expected, "{peer} {values:?}");
+        }
+    }
+
+    #[test]
+    fn a_mapped_peer_is_written_as_ipv4() {
+        let seen = seen("::ffff:203.0.113.5", &[]);
+        assert_eq!((seen.peer.to_string().as_str(), seen.trusted_peer), ("203.0.113.5", false));
+    }
+
+    #[test]
+    fn the_walk_is_bounded() {
+        let nineteen = format!("198.51.100.1{}", ", 10.0.0.2".repeat(19));
+        assert_eq!(seen("10.0.0.1", &lines(&[&nineteen])).ip.to_string(), "198.51.100.1");
+        let twenty = format!("198.51.100.1{}", ", 10.0.0.2".repeat(20));
+        assert_eq!(seen("10.0.0.1", &lines(&[&twenty])).ip.to_string(), "10.0.0.2");
+        let long = format!("198.51.100.1, {}, 10.0.0.2", "a".repeat(2000));
+        assert_eq!(seen("10.0.0.1", &lines(&[&long])).ip.to_string(), "10.0.0.2");
+    }
+
+    #[test]
+    fn nothing_else_says_who_the_client_is() {
+        let sent = [("Forwarded", "for=198.51.100.1"), ("X-Real-IP", "198.51.100.1")];
+        assert_eq!(seen("10.0.0.1", &sent).ip.to_string(), "10.0.0.1");
+    }
+
+    #[test]
+    fn the_scheme_is_a_trusted_peers_word() {
+        let table = [
+            ("10.0.0.1", "https", Proto::Https),
+            ("10.0.0.1", "HTTPS", Proto::Https),
+            ("10.0.0.1", "wss", Proto::Https),
+            ("10.0.0.1", "ws", Proto::Http),
+            ("10.0.0.1", "http", Proto::Http),
+            ("10.0.0.1", "http, https", Proto::Https),
+            ("10.0.0.1", "https, http", Proto::Http),
+            ("10.0.0.1", "gopher", Proto::Http),
+            ("10.0.0.1", "", Proto::Http),
+            ("203.0.113.5", "https", Proto::Http),
+        ];
+        for (peer, value, expected) in table {
+            assert_eq!(seen(peer, &[("X-Forwarded-Proto", value)]).proto, expected, "{value}");
+        }
+    }
+
+    /// The same on owned strings: joined, split, walked backwards.
+    fn model(peer: &str, values: &[String]) -> String {
+        let trusted = trusted();
+        let parse = |text: &str| -> Option<IpAddr> {
+            let whole = text.parse::<IpAddr>().ok();
+            let with_port = || text.parse::<std::net::SocketAddr>().ok().map(|it| it.ip());
+            let bracketed =
+                || text.strip_prefix('[')?.strip_suffix(']')?.parse().map(IpAddr::V6).ok();
+            whole.or_else(with_port).or_else(bracketed).map(|it| it.to_canonical())
+        };
+        let mut chain: Vec<Option<IpAddr>> = values
+            .join(",")
+            .split(',')
+            .map(str::trim)
+            .filter(|it| !it.is_empty())
+            .map(parse)
+            .collect();
+        chain.push(parse(peer));
+        let mut client = None;
+        for hop in chain.into_iter().rev() {
+            let Some(hop) = hop else { break };
+            client = Some(hop);
+            if !trusted.iter().any(|it| it.contains(&hop)) {
+                break;
+            }
+        }
+        client.map(|it| it.to_string()).expect("peer")
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2048, ..ProptestConfig::default() })]
+
+        #[test]
+        fn the_walk_agrees_with_a_plain_model(
+            peer in prop::sample::select(vec!["10.0.0.1", "192.0.2.1", "203.0.113.5", "fd00::1"]),
+            values in prop::collection::vec(
+                prop::collection::vec(
+                    prop::sample::select(vec![
+                        "10.1.2.3", " 192.0.2.1 ", "198.51.100.7", "[fd00::2]:80", "2001:db8::2",
+                        "[2001:db8::3]", "10.0.0.5:80", "unknown", "", "::ffff:10.0.0.4", "_x",
+                    ]),
+                    0..5,
+                ),
+                0..4,
+            ),
+        ) {
+            let values: Vec<String> =
+                values.iter().map(|it| it.join(",").trim().to_owned()).collect();
+            let texts: Vec<&str> = values.iter().map(String::as_str).collect();
+            prop_assert_eq!(seen(peer, &lines(&texts)).ip.to_string(), model(peer, &values));
+        }
+    }
+}

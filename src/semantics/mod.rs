@@ -11,3 +11,6 @@ pub(crate) mod fields;
 mod lines;
 mod refusal;
 mod target;
+
+#[cfg(test)]
+pub(crate) mod tests;

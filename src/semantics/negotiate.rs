@@ -15,10 +15,10 @@ pub enum Form {
 
 /// The best of the three for `accept` (RFC 9110 §12.5.1, with q-values); `default` when nothing decides.
 ///
-/// Of equal weights the one that was named goes before one that a wildcard covers, then `default`, then the earlier.
+/// Of equal weights the one that was named goes before one that a wildcard covers, then `default`, then the earlier, then `Json`.
 pub fn form(accept: Option<&[u8]>, default: Form) -> Form {
     let Some(accept) = accept else { return default };
-    let ranked = [Form::Json, Form::Problem, Form::Html]
+    let ranked = [Form::Html, Form::Problem, Form::Json]
         .into_iter()
         .filter_map(|it| Some((rank(accept, it)?, it)))
         .max_by_key(|(rank, it)| (rank.weight, rank.named, *it == default, rank.earlier));
@@ -84,4 +84,53 @@ fn weight(parameter: &[u8]) -> Option<u16> {
         }
         _ => 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Form, form};
+
+    #[test]
+    fn the_client_decides_by_accept_and_the_default_breaks_ties() {
+        use Form::{Html, Json, Problem};
+        let chrome = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";
+        let table = [
+            ("", Json, Json),
+            ("*/*", Json, Json),
+            ("*/*", Problem, Problem),
+            ("*/*", Html, Json),
+            ("application/json, text/plain, */*", Problem, Json),
+            ("application/json", Problem, Json),
+            ("APPLICATION/JSON", Problem, Json),
+            ("application/json;charset=utf-8", Problem, Json),
+            ("application/problem+json", Json, Problem),
+            ("application/problem+json, application/json", Json, Json),
+            ("application/problem+json, application/json", Problem, Problem),
+            ("application/problem+json, application/json", Html, Problem),
+            ("application/json, application/problem+json", Html, Json),
+            ("application/problem+json;q=0.5, application/json;q=0.4", Json, Problem),
+            ("application/*", Json, Json),
+            ("application/*", Problem, Problem),
+            ("application/*, application/json;q=0.1", Json, Problem),
+            (chrome, Json, Html),
+            ("text/html", Json, Html),
+            ("text/html;q=0.5, application/json", Html, Json),
+            ("text/html;q=0.5, */*", Json, Json),
+            ("text/*", Json, Json),
+            ("text/html;level=1;q=0.2, application/json;q=0.1", Json, Html),
+            ("text/html;q=0", Json, Json),
+            ("application/json;q=0, */*", Json, Problem),
+            ("application/json; Q=0.3 , text/html ; q=0.300", Json, Json),
+            ("text/html;q=0.301, application/json;q=0.3", Json, Html),
+            ("text/html;q=1.0, application/json;q=0.999", Json, Html),
+            ("text/html;q=nonsense, application/json;q=0.1", Html, Json),
+            ("text/html;q=0.1234, application/json;q=0.1", Html, Json),
+            ("image/png", Problem, Problem),
+            (",, ,", Problem, Problem),
+        ];
+        for (accept, default, expected) in table {
+            assert_eq!(form(Some(accept.as_bytes()), default), expected, "{accept:?} {default:?}");
+        }
+        assert_eq!(form(None, Html), Html);
+    }
 }

@@ -112,8 +112,9 @@ fn hex_digit(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok())
 }
 
-/// Times that a chain of servers may decode one path. Three are known in the wild; one more costs nothing.
-const DECODINGS_MAX: u32 = 4;
+/// Most readings of one path that are looked at, and most bytes of them; a path that has more is suspected.
+const FORMS_MAX: usize = 64;
+const FORMS_BYTES_MAX: usize = 128 * 1024;
 
 /// Whether any decoding of `canonical` by a common server (encoded slash, dot segments, double encoding, `;params`,
 /// backslash, case, trailing dots) would land at or under `prefix` (whole segments).
@@ -124,8 +125,7 @@ pub fn could_reach(canonical: &str, prefix: &str) -> bool {
     if is_under(canonical, prefix) {
         return true;
     }
-    needs_decoding(canonical.as_bytes())
-        && reaches(&Form { bytes: canonical.as_bytes().to_vec(), decodings: 0 }, prefix.as_bytes())
+    needs_decoding(canonical.as_bytes()) && reaches(canonical.as_bytes(), prefix.as_bytes())
 }
 
 fn is_under(path: &str, prefix: &str) -> bool {
@@ -152,48 +152,52 @@ fn needs_decoding(path: &[u8]) -> bool {
     })
 }
 
-/// A path as some server sees it on its way.
-struct Form {
-    bytes: Vec<u8>,
-    decodings: u32,
+/// Looks at the path as it is and at all that chains of servers may make of it: decoded, with or without its encoded
+/// slashes, and bare of its parameters at each of these steps, since whoever drops `;…` first sees other slashes than
+/// whoever does so afterwards.
+fn reaches(path: &[u8], prefix: &[u8]) -> bool {
+    let mut forms = vec![path.to_vec()];
+    let mut bytes = path.len();
+    let mut at = 0;
+    while let Some(form) = forms.get(at) {
+        if segments_reach(form, prefix) {
+            return true;
+        }
+        let next = [
+            decode(form, Slashes::Decoded),
+            decode(form, Slashes::Kept),
+            without_params(form, b"/"),
+            without_params(form, b"/\\"),
+        ];
+        for form in next {
+            if !forms.contains(&form) {
+                bytes += form.len();
+                forms.push(form);
+            }
+        }
+        if forms.len() > FORMS_MAX || bytes > FORMS_BYTES_MAX {
+            return true;
+        }
+        at += 1;
+    }
+    false
 }
 
-/// Looks at the form as it is, and at what becomes of it when it is decoded, with its parameters and without: a server
-/// that drops `;…` before it decodes sees other slashes than one that does so afterwards.
-fn reaches(form: &Form, prefix: &[u8]) -> bool {
-    if segments_reach(&form.bytes, prefix) {
-        return true;
-    }
-    let bare = without_params(&form.bytes);
-    if bare.as_ref().is_some_and(|it| segments_reach(it, prefix)) {
-        return true;
-    }
-    if form.decodings == DECODINGS_MAX {
-        return false;
-    }
-    [Some(&form.bytes), bare.as_ref()].into_iter().flatten().any(|bytes| {
-        let decoded = decode(bytes);
-        decoded != *bytes
-            && reaches(&Form { bytes: decoded, decodings: form.decodings + 1 }, prefix)
-    })
-}
-
-/// Without `;…` of each segment, as Java's servers do; `None` when there is none.
-fn without_params(path: &[u8]) -> Option<Vec<u8>> {
-    memchr::memchr(b';', path)?;
+/// Without `;…` of each segment, as Java's servers do.
+fn without_params(path: &[u8], separators: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut dropping = false;
     for byte in path {
-        match byte {
-            b'/' => dropping = false,
-            b';' => dropping = true,
-            _ => {}
+        if separators.contains(byte) {
+            dropping = false;
+        } else if *byte == b';' {
+            dropping = true;
         }
         if !dropping {
             out.push(*byte);
         }
     }
-    Some(out)
+    out
 }
 
 /// Whether the segments are those of `prefix` at the start, or in order anywhere when there is a `..`.
@@ -229,8 +233,15 @@ fn trimmed(segment: &[u8]) -> &[u8] {
     name
 }
 
+/// What becomes of `%2F`: Apache keeps it while it decodes all else.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Slashes {
+    Decoded,
+    Kept,
+}
+
 /// One decoding: `%XX`, `%uXXXX` (IIS) and overlong UTF-8 of ASCII.
-fn decode(path: &[u8]) -> Vec<u8> {
+fn decode(path: &[u8], slashes: Slashes) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
     let mut rest = path;
     while let [first, after @ ..] = rest {
@@ -240,6 +251,7 @@ fn decode(path: &[u8]) -> Vec<u8> {
                 None => (b'%', after),
             },
             (b'%', digits) => match digits.get(..2).and_then(hex_byte) {
+                Some(b'/') if slashes == Slashes::Kept => (b'%', after),
                 Some(code) => (code, &digits[2..]),
                 None => (b'%', after),
             },
@@ -277,4 +289,361 @@ fn without_overlong(bytes: Vec<u8>) -> Vec<u8> {
         rest = next;
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use proptest::prelude::{ProptestConfig, any, prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::{canonical, could_reach};
+
+    #[test]
+    fn paths_have_one_form() {
+        let table = [
+            ("/", "/"),
+            ("/api/RELIANCE.NS", "/api/RELIANCE.NS"),
+            ("/api/M%26M.NS", "/api/M%26M.NS"),
+            ("/api/%52ELIANCE%2eNS", "/api/RELIANCE.NS"),
+            ("/%7Euser", "/~user"),
+            ("/a%2fb%2Fc", "/a%2Fb%2Fc"),
+            ("/a%252fb", "/a%252fb"),
+            ("/a%5cb", "/a%5Cb"),
+            ("/a;b=c/d", "/a;b=c/d"),
+            ("/a%3bb", "/a%3Bb"),
+            ("/%e2%82%b9", "/%E2%82%B9"),
+            ("/[a]|^{b}", "/[a]|^{b}"),
+            ("/a+b", "/a+b"),
+            ("/a//b", "/a/b"),
+            ("//a", "/a"),
+            ("/a//", "/a/"),
+            ("/./a", "/a"),
+            ("/a/.", "/a/"),
+            ("/a/..", "/"),
+            ("/a/../b", "/b"),
+            ("/a/%2e%2e/b", "/b"),
+            ("/a/.%2E/b", "/b"),
+            ("/..", "/"),
+            ("/../../a", "/a"),
+            ("/a//../b", "/b"),
+            ("/.well-known/x", "/.well-known/x"),
+            ("/a/...", "/a/..."),
+            ("/a/..b", "/a/..b"),
+            ("/a/..%2fb", "/a/..%2Fb"),
+            ("*", "*"),
+        ];
+        for (raw, expected) in table {
+            assert_eq!(canonical(raw).as_deref(), Ok(expected), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_canonical_path_is_borrowed() {
+        for raw in ["/", "/api/M%26M.NS", "/a/", "/.well-known/x", "/a/..b", "/a%2Fb;c"] {
+            assert!(matches!(canonical(raw), Ok(Cow::Borrowed(_))), "{raw}");
+        }
+    }
+
+    #[test]
+    fn paths_that_servers_read_differently_are_refused() {
+        let table = [
+            ("", "bad-target"),
+            ("a", "bad-target"),
+            ("/a%", "broken-escape"),
+            ("/a%2", "broken-escape"),
+            ("/a%2g", "broken-escape"),
+            ("/a%u002f", "broken-escape"),
+            ("/a%%32f", "broken-escape"),
+            ("/a%00", "escaped-control"),
+            ("/a%0d%0a", "escaped-control"),
+            ("/a%7F", "escaped-control"),
+            ("/a\\b", "backslash"),
+            ("/a#b", "fragment"),
+            ("/a b", "bad-target-bytes"),
+            ("/\u{e4}", "bad-target-bytes"),
+            ("/a\u{7f}", "bad-target-bytes"),
+        ];
+        for (raw, code) in table {
+            assert_eq!(canonical(raw).expect_err(raw).code, code, "{raw}");
+        }
+    }
+
+    const ADMIN: &str = "/api/admin";
+
+    #[test]
+    fn what_some_server_would_take_for_the_prefix_is_suspected() {
+        let table = [
+            "/api/admin",
+            "/api/admin/",
+            "/api/admin/health",
+            "/API/Admin/x",
+            "/api%2Fadmin/health",
+            "/api%2fadmin",
+            "/api%5Cadmin",
+            "/api%255cadmin",
+            "/api/stock/..%2Fadmin/x",
+            "/api/stock/..%2Fadmin%2Fx",
+            "/api/stock%2F..%2Fadmin",
+            "/x/%252e%252e/api/admin",
+            "/api/x/%252e%252e/admin",
+            "/api/x/%25252e%25252e%25252fadmin",
+            "/api/%2561dmin",
+            "/api/%252561dmin/x",
+            "/api/admin;a=b/x",
+            "/api;a=b/admin",
+            "/api;a%2Fb/admin",
+            "/api;a%5Cb/admin",
+            "/api%3Ba%252Fb/admin",
+            "/api/x/..;/admin",
+            "/api/x/..;a=b/admin",
+            "/api/x/..%3B/admin",
+            "/api/;x/admin",
+            "/api/admin.",
+            "/api/admin%20",
+            "/api./admin/x",
+            "/api/admin%2500.json",
+            "/api/admin%3Fx",
+            "/api/admin%23x",
+            "/api%C0%AFadmin",
+            "/api/x/%C0%AE%C0%AE/admin",
+            "/api%E0%80%AFadmin",
+            "/api%F0%80%80%AFadmin",
+            "/api%25u002fadmin",
+            "/api/x/..%5Cadmin",
+            "/api/%252e/admin",
+        ];
+        for path in table {
+            assert!(could_reach(path, ADMIN), "{path}");
+            assert!(could_reach(path, "/api/admin/"), "{path}");
+        }
+    }
+
+    #[test]
+    fn ordinary_paths_are_not_suspected() {
+        let table = [
+            "/",
+            "/api",
+            "/api/",
+            "/api/health",
+            "/api/RELIANCE.NS",
+            "/api/M%26M.NS",
+            "/api/M%26M.NS/option",
+            "/api/administrator",
+            "/api/admin2",
+            "/api/admin-x/y",
+            "/api/kubesnap/default",
+            "/api/v1/admin",
+            "/admin",
+            "/admin/api",
+            "/chat",
+            "/dev/api/admin/health",
+            "/a;v=1/b",
+            "/api/%E2%82%B9",
+            "/api/BRK.B.",
+            "/api/..hidden",
+            "/api/a%20b",
+            "/api/a%2Fb",
+            "/api/100%25",
+            "/static/app.min.js",
+            "*",
+        ];
+        for path in table {
+            assert!(!could_reach(path, ADMIN), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_path_is_under_the_empty_prefix() {
+        assert!(could_reach("/a", "") && could_reach("/a", "/"));
+    }
+
+    #[test]
+    fn a_path_with_too_many_readings_is_suspected() {
+        assert!(could_reach(&format!("/%{}2fx", "25".repeat(4000)), ADMIN));
+        assert!(!could_reach(&"/a%2Fb%20c;d".repeat(300), ADMIN));
+    }
+
+    /// What six kinds of servers make of a path, each written as plainly as can be.
+    mod servers {
+        pub(super) const ALL: [(&str, fn(&str) -> String); 7] = [
+            ("nginx", |it| resolved(&decoded(it, true))),
+            ("Apache", |it| resolved(&decoded(it, false))),
+            ("Starlette", |it| decoded(it, true)),
+            ("Node", |it| resolved(&it.replace('\\', "/"))),
+            ("Go", |it| resolved(&decoded(it, true)).trim_end_matches('/').to_owned()),
+            ("Java", |it| resolved(&decoded(&bare(it), true).replace('\\', "/"))),
+            ("IIS", |it| {
+                let path = resolved(&decoded(it, true).replace('\\', "/"));
+                let names: Vec<&str> =
+                    path.split('/').map(|it| it.trim_end_matches(['.', ' '])).collect();
+                names.join("/").to_lowercase()
+            }),
+        ];
+
+        fn decoded(path: &str, slashes: bool) -> String {
+            let (mut out, mut rest) = (Vec::new(), path.as_bytes());
+            while let [first, after @ ..] = rest {
+                let code = after
+                    .get(..2)
+                    .and_then(|it| u8::from_str_radix(str::from_utf8(it).ok()?, 16).ok());
+                match code {
+                    Some(code) if *first == b'%' && (slashes || code != b'/') => {
+                        out.push(code);
+                        rest = &after[2..];
+                    }
+                    _ => {
+                        out.push(*first);
+                        rest = after;
+                    }
+                }
+            }
+            String::from_utf8_lossy(&out).into_owned()
+        }
+
+        fn resolved(path: &str) -> String {
+            let mut kept: Vec<&str> = Vec::new();
+            for segment in path.split('/') {
+                match segment {
+                    "" | "." => {}
+                    ".." => drop(kept.pop()),
+                    segment => kept.push(segment),
+                }
+            }
+            format!("/{}", kept.join("/"))
+        }
+
+        fn bare(path: &str) -> String {
+            let segments: Vec<&str> =
+                path.split('/').map(|it| it.split(';').next().unwrap_or_default()).collect();
+            segments.join("/")
+        }
+    }
+
+    fn is_under(path: &str) -> bool {
+        path == ADMIN || path.starts_with("/api/admin/")
+    }
+
+    /// The transforms of the attack: each changes the path at one of its slashes, letters or ends.
+    const TRANSFORMS: usize = 20;
+
+    fn transformed(path: &str, which: usize, at: usize) -> String {
+        let slashes: Vec<usize> = path.match_indices('/').map(|it| it.0).collect();
+        let slash = slashes[at % slashes.len()];
+        let (before, after) = (&path[..slash], &path[slash + 1..]);
+        let letter = slash + 1 + at % after.len().max(1);
+        match which {
+            0 => format!("{before}%2f{after}"),
+            1 => format!("{before}%5c{after}"),
+            2 => format!("{before}%252F{after}"),
+            3 => format!("{before}//{after}"),
+            4 => format!("{before}/./{after}"),
+            5 => format!("{before}/%2e/{after}"),
+            6 => format!("{before}/x/../{after}"),
+            7 => format!("{before}/x/..%2f{after}"),
+            8 => format!("{before}/x%2f%2e%2e/{after}"),
+            9 => format!("{before}/x/..;/{after}"),
+            10 => format!("{before};a=b/{after}"),
+            11 => format!("{before}%3ba/{after}"),
+            12 => format!("{before};a%2fb/{after}"),
+            13 => format!("{before}./{after}"),
+            14 => format!("{before}%20/{after}"),
+            15 => format!("{before}/x/%252e%252e/{after}"),
+            16 => path.replace('%', "%25"),
+            17 | 18 => match path.as_bytes().get(letter) {
+                Some(byte) if byte.is_ascii_alphanumeric() => {
+                    let escape =
+                        if which == 17 { format!("%{byte:02x}") } else { format!("%25{byte:02X}") };
+                    format!("{}{escape}{}", &path[..letter], &path[letter + 1..])
+                }
+                _ => path.to_owned(),
+            },
+            _ => path.to_uppercase().replace("%2F", "%2f"),
+        }
+    }
+
+    /// Canonical form is one form, and whatever server maps it under the prefix has been foreseen.
+    fn hold(raw: &str) -> Result<(), String> {
+        let raw = if raw.starts_with('/') { raw.to_owned() } else { format!("/{raw}") };
+        let Ok(path) = canonical(&raw) else { return Ok(()) };
+        if canonical(&path).as_deref() != Ok(&*path) {
+            return Err(format!("{raw}: {path} is not its own form"));
+        }
+        let mut seen: Vec<String> = vec![path.to_string()];
+        for _ in 0..3 {
+            let mut next = Vec::new();
+            for (name, server) in servers::ALL {
+                for before in &seen {
+                    let after = server(before);
+                    if is_under(&after) && !could_reach(&path, ADMIN) {
+                        return Err(format!("{raw}: {name} reads {path} as {after}"));
+                    }
+                    next.push(after);
+                }
+            }
+            next.sort_unstable();
+            next.dedup();
+            seen = next;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn no_three_transforms_get_past_any_server() {
+        for first in 0..TRANSFORMS {
+            for second in 0..TRANSFORMS {
+                for third in 0..TRANSFORMS {
+                    let at = first + 3 * second + 7 * third;
+                    let once = transformed("/api/admin/x", first, at);
+                    let twice = transformed(&format!("/{once}"), second, at / 2);
+                    let path = transformed(&format!("/{twice}"), third, at / 3);
+                    hold(&path).unwrap_or_else(|it| panic!("{it}"));
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1024, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_transforms_anywhere_get_past_any_server(
+            steps in prop::collection::vec((0..TRANSFORMS, any::<usize>()), 0..4),
+        ) {
+            let mut path = "/api/admin/x".to_owned();
+            for (which, at) in steps {
+                path = transformed(&format!("/{path}"), which, at % 64);
+            }
+            prop_assert_eq!(hold(&path), Ok(()));
+        }
+
+        #[test]
+        fn no_odd_path_gets_past_any_server(
+            parts in prop::collection::vec(
+                prop::sample::select(vec![
+                    "/", "api", "admin", "..", ".", ";", "%2f", "%5C", "%2e", "%252f", "%252e",
+                    "%3b", "x", "%25", "2f", "%61", "%20",
+                ]),
+                0..12,
+            ),
+        ) {
+            prop_assert_eq!(hold(&format!("/{}", parts.concat())), Ok(()));
+        }
+
+        #[test]
+        fn ordinary_stock_paths_are_never_suspected(
+            id in "[A-Z0-9&]{1,12}(\\.NS|\\.BO)?",
+            option in "(/[a-z_]{1,10})?",
+        ) {
+            let raw = format!("/api/{}{option}", id.replace('&', "%26"));
+            let path = canonical(&raw).expect("ordinary");
+            prop_assert_eq!(&*path, raw.as_str());
+            prop_assert!(id == "ADMIN" || !could_reach(&path, ADMIN));
+        }
+
+        #[test]
+        fn any_text_is_refused_or_has_one_form(raw in "/[ -~]{0,40}") {
+            prop_assert_eq!(hold(&raw), Ok(()));
+        }
+    }
 }

@@ -126,3 +126,83 @@ fn is_hex(text: &[u8]) -> bool {
 fn hex(digit: u8) -> u8 {
     if digit.is_ascii_digit() { digit - b'0' } else { (digit & 0xf) + 9 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Fresh, continues, request_id, traceparent};
+
+    const FRESH: Fresh = Fresh { request: 0xabc, trace: 0xdef, span: 0x123 };
+    const NEW: &str = "00-00000000000000000000000000000def-0000000000000123-01";
+
+    #[test]
+    fn a_request_id_is_kept_only_when_it_is_harmless() {
+        let long = "x".repeat(128);
+        for sent in ["a", "0b3f-A_z.~+/=@:", &long] {
+            assert_eq!(request_id(Some(sent.as_bytes()), FRESH).as_str(), sent);
+        }
+        let too_long = "x".repeat(129);
+        for sent in ["", "a b", "a\"b", "a<b", "a\tb", "a;b", "\u{e4}", "a,b", &too_long] {
+            let made = request_id(Some(sent.as_bytes()), FRESH);
+            assert_eq!(made.as_str(), "00000000000000000000000000000abc", "{sent}");
+        }
+        assert_eq!(request_id(None, FRESH).as_str(), "00000000000000000000000000000abc");
+    }
+
+    #[test]
+    fn a_trace_continues_only_when_it_is_valid() {
+        const SENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-";
+        let table = [
+            ("00", "01", Some("01")),
+            ("00", "00", Some("00")),
+            ("00", "03", Some("03")),
+            ("00", "ff", Some("03")),
+            ("cc", "01", Some("01")),
+            ("ff", "01", None),
+            ("0g", "01", None),
+            ("00", "0g", None),
+            ("00", "0A", None),
+        ];
+        for (version, flags, kept) in table {
+            let sent = format!("{version}{}{flags}", &SENT[2..]);
+            let ours = traceparent(Some(sent.as_bytes()), FRESH);
+            let expected = match kept {
+                Some(flags) => {
+                    format!("00-0af7651916cd43dd8448eb211c80319c-0000000000000123-{flags}")
+                }
+                None => NEW.to_owned(),
+            };
+            assert_eq!(ours.as_str(), expected, "{sent}");
+            assert_eq!(continues(ours.as_str(), Some(sent.as_bytes())), kept.is_some(), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_parent_begins_a_new_trace() {
+        for sent in [
+            "",
+            "00",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more",
+            "00 0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(traceparent(Some(sent.as_bytes()), FRESH).as_str(), NEW, "{sent}");
+            assert!(!continues(NEW, Some(sent.as_bytes())));
+        }
+        assert_eq!(traceparent(None, FRESH).as_str(), NEW);
+    }
+
+    #[test]
+    fn a_later_version_may_have_more_and_ids_are_never_zero() {
+        let sent = b"01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more";
+        let ours = traceparent(Some(sent), FRESH);
+        assert!(ours.as_str().starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+        let none = Fresh { request: 0, trace: 0, span: 0 };
+        let ours = traceparent(None, none);
+        assert_eq!(ours.as_str(), "00-00000000000000000000000000000001-0000000000000001-01");
+    }
+}

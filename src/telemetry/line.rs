@@ -8,6 +8,9 @@ use crate::model::UnixMs;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::escape;
 
+/// More than a usual line has.
+const LINE_BYTES: usize = 512;
+
 /// How lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -44,6 +47,8 @@ impl Formatter {
     /// Appends the line with its end.
     pub(crate) fn push(&mut self, out: &mut Vec<u8>, line: &Line<'_>) {
         let form = self.form;
+        // Once for the whole line; only escapes can take more.
+        out.reserve(LINE_BYTES);
         self.push_start(out, line.unix_ms);
         quoted(out, form, key!(form, "client"), |out| push_ip(out, line.client));
         push_text(out, form, key!(form, "method"), line.method);

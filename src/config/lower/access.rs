@@ -3,7 +3,7 @@
 use super::super::Config;
 use super::super::raw;
 use super::{Cx, nearest, words};
-use crate::model::{SCOPE_ADMIN, SCOPE_BYPASS};
+use crate::model::{Coverage, SCOPE_ADMIN, SCOPE_BYPASS};
 
 pub(super) fn check(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
     warn_unopenable(raw, cx, config);
@@ -35,6 +35,13 @@ fn warn_admin(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
     if let (Some(at), false) = (at, held) {
         let message = "no key has scope `admin`: nobody can reach this service's admin paths";
         cx.push(cx.warning(at.id, message).expected("a key with scope `admin` under `keys`"));
+    }
+    let service = config.admin_service.and_then(|id| config.services.get(id.0));
+    let covered = service.filter(|it| it.coverage == Coverage::Covered);
+    if let (Some(at), Some(service)) = (at, covered) {
+        let message =
+            format!("`{}` is covered: in maintenance its admin paths are closed too", service.name);
+        cx.push(cx.warning(at.id, message).expected("`maintenance: exempt` on that service"));
     }
 }
 

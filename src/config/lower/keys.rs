@@ -22,11 +22,11 @@ fn key(at: &At<raw::Key>, raw: &raw::Key, cx: &Cx<'_>) -> Option<Key> {
     let scopes = scopes(at, raw, cx);
     let not_before = raw.not_before.as_ref().and_then(|at| cx.word(at, words::time));
     let expires_at = raw.expires_at.as_ref().and_then(|at| cx.word(at, words::time));
-    if let (Some(from), Some(to), Some(at)) = (not_before, expires_at, &raw.expires_at) {
-        if from >= to {
-            let message = "the key expires before it becomes valid";
-            cx.push(cx.error(at.id, message).expected("`expiresAt` after `notBefore`"));
-        }
+    if let (Some(from), Some(to), Some(at)) = (not_before, expires_at, &raw.expires_at)
+        && from >= to
+    {
+        let message = "the key expires before it becomes valid";
+        cx.push(cx.error(at.id, message).expected("`expiresAt` after `notBefore`"));
     }
     // Both are read before one is missed, so that both mistakes show.
     let name = name.and(raw.name.as_ref()).and_then(|at| cx.word(at, words::key_name));

@@ -47,6 +47,7 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
         prefix,
     };
     access::check(raw, cx, &config);
+    services::refuse_loops(raw, cx, &config);
     if raw.services.is_none() {
         cx.missing(document.id, "services", "at least one service");
     }
@@ -139,7 +140,7 @@ impl Cx<'_> {
 
     /// A path of the config, relative to its folder.
     fn path(&self, text: &str) -> PathBuf {
-        self.folder.join(text)
+        words::within(self.folder, text)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::super::raw::{self, Bytes, Opt, OrNone, Span};
+use super::super::quantity::{Bytes, OrNone, Span};
+use super::super::raw::{self, Opt};
 use super::super::tree::NodeId;
 use super::super::{Limits, Maintenance, Timeouts, defaults, units};
 use super::Cx;
@@ -96,12 +97,12 @@ pub(super) fn limits(raw: &raw::Document, cx: &Cx<'_>) -> Limits {
     let default = defaults::LIMITS;
     let Some(limits) = raw.limits.as_ref().and_then(|it| it.value.as_ref()) else { return default };
     let head_bytes = cx.size(&limits.head_bytes, (1 << 10, 1 << 20), default.head_bytes);
-    let target_bytes = cx.size(&limits.target_bytes, (64, 1 << 20), default.target_bytes);
-    if let Some(at) = limits.target_bytes.as_ref().or(limits.head_bytes.as_ref()) {
-        if target_bytes > head_bytes {
-            let message = "a target may be larger than the head that holds it";
-            cx.push(cx.error(at.id, message).expected("`targetBytes` at most `headBytes`"));
-        }
+    // A head that is made smaller takes the default of the target with it.
+    let target_default = default.target_bytes.min(head_bytes);
+    let target_bytes = cx.size(&limits.target_bytes, (64, 1 << 20), target_default);
+    if let Some(at) = limits.target_bytes.as_ref().filter(|_| target_bytes > head_bytes) {
+        let message = "a target may be larger than the head that holds it";
+        cx.push(cx.error(at.id, message).expected("`targetBytes` at most `headBytes`"));
     }
     let bad_keys = cx.count(&limits.bad_keys_per_minute, (1, 100_000), 0);
     let rate = limits.min_body_rate.as_ref().and_then(|it| it.value);

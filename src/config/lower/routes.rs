@@ -6,7 +6,7 @@ use super::super::tree::NodeId;
 use super::super::{OnRevoke, PathMatch, Retry, Route};
 use super::{Cx, Wrong, words};
 use crate::model::{Access, ServiceId};
-use crate::semantics::path::canonical;
+use crate::semantics::path::{canonical, could_reach};
 
 /// What a route refers to.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +76,7 @@ fn route(
     let host = raw.host.as_ref().and_then(|at| cx.word(at, words::host));
     let (id, path) = path?;
     refuse_reserved(id, &path, access.as_ref(), (cx, around.prefix));
+    refuse_retry(&path, raw, cx, around.prefix);
     let route = Route {
         host,
         path,
@@ -224,6 +225,15 @@ fn refuse_reserved(
     }
 }
 
+/// StockFlow's admin paths change state by GET (`trigger-cron`): sending one twice is never safe.
+fn refuse_retry(path: &PathMatch, raw: &raw::Route, cx: &Cx<'_>, prefix: &str) {
+    let more = raw.retry.as_ref().filter(|at| matches!(at.value, Some(raw::Retry::Idempotent)));
+    if let Some(at) = more.filter(|_| under(text(path), &format!("{prefix}/api/admin"))) {
+        let message = "admin paths change state even by GET: they are never sent twice";
+        cx.push(cx.error(at.id, message).expected("`unsent`"));
+    }
+}
+
 fn text(path: &PathMatch) -> &str {
     match path {
         PathMatch::Prefix(it) | PathMatch::Exact(it) => it,
@@ -233,6 +243,10 @@ fn text(path: &PathMatch) -> &str {
 /// Whether `path` is `above` or below it, by whole segments; letters of both cases are taken for the same because some
 /// servers do.
 fn under(path: &str, above: &str) -> bool {
+    // Plain paths need no guess at what a server decodes.
+    if path.contains(['%', ';']) && could_reach(path, above) {
+        return true;
+    }
     let head = path.get(..above.len()).is_some_and(|it| it.eq_ignore_ascii_case(above));
     head && path.get(above.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

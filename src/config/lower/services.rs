@@ -1,8 +1,10 @@
 //! Services: where they are and how they are treated.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
 use super::super::decode::At;
 use super::super::raw::{self, Maintained};
-use super::super::{Authority, Service, ServiceTimeouts, defaults, units};
+use super::super::{Authority, Config, Service, ServiceTimeouts, defaults, units};
 use super::{Cx, numbers, words};
 use crate::model::Coverage;
 
@@ -12,10 +14,9 @@ pub(super) fn names(raw: &raw::Document, cx: &Cx<'_>) -> Vec<String> {
 }
 
 pub(super) fn services(raw: &raw::Document, cx: &Cx<'_>) -> Vec<Service> {
-    if let Some(at) = raw.services.as_ref().filter(|at| at.value.is_some()) {
-        if entries(raw).is_empty() {
-            cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
-        }
+    let given = raw.services.as_ref().filter(|at| at.value.is_some());
+    if let Some(at) = given.filter(|_| entries(raw).is_empty()) {
+        cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
     }
     entries(raw).iter().map(|(name, at)| service(name, at, cx)).collect()
 }
@@ -26,8 +27,8 @@ fn entries(raw: &raw::Document) -> &[(At<String>, At<raw::Service>)] {
 
 fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
     let name = cx.word(name, words::service_name).unwrap_or_default();
-    let Some(raw) = at.value.as_ref() else { return placeholder(name) };
-    let mut service = placeholder(name);
+    let Some(raw) = at.value.as_ref() else { return Service::with_defaults(&name) };
+    let mut service = Service::with_defaults(&name);
     service.upstreams = upstreams(at, raw, cx);
     service.coverage = match cx.or(&raw.maintenance, Maintained::Covered) {
         Maintained::Covered => Coverage::Covered,
@@ -51,19 +52,6 @@ fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
     service
 }
 
-/// A service with every default.
-fn placeholder(name: String) -> Service {
-    Service {
-        name,
-        upstreams: Vec::new(),
-        coverage: Coverage::Covered,
-        forward_key: false,
-        max_in_flight: defaults::MAX_IN_FLIGHT,
-        max_body_bytes: Some(defaults::MAX_BODY),
-        timeouts: defaults::SERVICE_TIMEOUTS,
-    }
-}
-
 fn upstreams(at: &At<raw::Service>, raw: &raw::Service, cx: &Cx<'_>) -> Vec<Authority> {
     let says = ("upstreams", "`upstreams: [http://HOST:PORT]`");
     let Some((id, list)) = cx.required(at.id, &raw.upstreams, says) else { return Vec::new() };
@@ -80,6 +68,32 @@ fn upstreams(at: &At<raw::Service>, raw: &raw::Service, cx: &Cx<'_>) -> Vec<Auth
         found.push(one);
     }
     found
+}
+
+/// Refuses upstreams that are the gate's own data listener: every request would go round until a limit stops it.
+pub(super) fn refuse_loops(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
+    for (_, at) in entries(raw) {
+        let list = at.value.as_ref().and_then(|it| it.upstreams.as_ref()?.value.as_ref());
+        for at in list.into_iter().flat_map(|it| &it.0) {
+            let Some(Ok(one)) = at.value.as_deref().map(words::upstream) else { continue };
+            if let Some(own) = config.listeners.data.iter().find(|it| leads_to(&one, it)) {
+                let message = format!("this upstream is the gate's own data listener `{own}`");
+                cx.push(cx.error(at.id, message).expected("the address of the service"));
+            }
+        }
+    }
+}
+
+/// Whether this machine would take a connection to `upstream` for one to `listener`.
+fn leads_to(upstream: &Authority, listener: &SocketAddr) -> bool {
+    let address = match upstream.host.as_str() {
+        "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        host => host.parse::<IpAddr>(),
+    };
+    let here = address.is_ok_and(|it| {
+        it == listener.ip() || (listener.ip().is_unspecified() && it.is_loopback())
+    });
+    here && upstream.port == listener.port()
 }
 
 fn timeouts(raw: &raw::ServiceTimeouts, cx: &Cx<'_>) -> ServiceTimeouts {

@@ -1,7 +1,7 @@
 //! Single words of the config: addresses, URLs, names, references, times.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -42,10 +42,10 @@ pub(in crate::config) fn admin_listen(
     match text.strip_prefix("unix:") {
         Some("") => Err(Wrong::new("the socket's path is empty", expected)),
         // A socket's address holds 107 bytes (unix(7)).
-        Some(path) if folder.join(path).as_os_str().len() > 107 => {
+        Some(path) if within(folder, path).as_os_str().len() > 107 => {
             Err(Wrong::new("the socket's path is too long", "at most 107 bytes"))
         }
-        Some(path) => Ok(Some(AdminListen::Unix(folder.join(path)))),
+        Some(path) => Ok(Some(AdminListen::Unix(within(folder, path)))),
         None => address_or_off(text)
             .map(|it| it.map(AdminListen::Tcp))
             .map_err(|it| Wrong { expected, ..it }),
@@ -208,12 +208,17 @@ pub(in crate::config) fn key_source(text: &str, folder: &Path) -> Result<KeySour
             "`env:` and letters, digits and `_`, no digit first",
         )),
         Some(("file", "")) => Err(Wrong::new("the file's path is empty", "`file:PATH`")),
-        Some(("file", path)) => Ok(KeySource::File(folder.join(path))),
+        Some(("file", path)) => Ok(KeySource::File(within(folder, path))),
         Some(("sha256", hex)) => digest(hex).map(KeySource::Digest).ok_or_else(|| {
             Wrong::new("this is not a SHA-256 digest", "`sha256:` and 64 hexadecimal digits")
         }),
         _ => Err(Wrong::new("a key stands here by reference, never itself", expected)),
     }
+}
+
+/// A path that starts at a folder when it is relative, without `.` inside.
+pub(in crate::config) fn within(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path).components().collect()
 }
 
 fn env_name(text: &str) -> bool {

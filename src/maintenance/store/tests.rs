@@ -63,7 +63,7 @@ fn what_was_saved_is_loaded() {
     assert_eq!(load(&file(&dir)).unwrap(), Loaded::default());
     for it in [state(1), State::default(), state(u64::MAX - 1)] {
         save(&file(&dir), &it).unwrap();
-        assert_eq!(load(&file(&dir)).unwrap(), Loaded { state: it, warning: None });
+        assert_eq!(load(&file(&dir)).unwrap(), Loaded { state: it, found: true, warning: None });
     }
     let mut names = names(&dir);
     names.sort();
@@ -158,6 +158,31 @@ async fn both_stores_keep_what_the_trait_says() {
     for store in stores {
         assert_eq!(store.load().await.unwrap(), Loaded::default());
         store.save(state(5)).await.unwrap();
-        assert_eq!(store.load().await.unwrap().state, state(5));
+        let loaded = store.load().await.unwrap();
+        assert_eq!((loaded.state, loaded.found), (state(5), true));
     }
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_told_at_the_start() {
+    let dir = Folder::new();
+    let store = FileStore::in_dir(dir.path()).unwrap();
+    assert_eq!(store.obstacle(), None);
+    assert!(names(&dir).is_empty());
+    std::fs::create_dir(beside(&file(&dir), ".probe")).unwrap();
+    assert!(store.obstacle().unwrap().contains("cannot be switched"));
+}
+
+#[test]
+fn a_broken_file_that_cannot_be_replaced_is_kept_once_and_does_not_stop_the_start() {
+    let dir = Folder::new();
+    save(&file(&dir), &state(3)).unwrap();
+    std::fs::write(file(&dir), b"{").unwrap();
+    std::fs::create_dir(beside(&file(&dir), ".tmp")).unwrap();
+    for _ in 0..5 {
+        let loaded = load(&file(&dir)).unwrap();
+        assert_eq!(loaded.state, state(3));
+        assert!(loaded.warning.unwrap().contains("could not be replaced"));
+    }
+    assert_eq!(names(&dir).iter().filter(|it| it.contains(".corrupt-")).count(), 1);
 }

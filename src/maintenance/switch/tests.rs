@@ -196,3 +196,30 @@ async fn a_refresh_takes_what_another_process_saved() {
     assert_eq!(new.current(), old.current());
     assert_eq!(seen.lock().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn two_processes_do_not_undo_each_other() {
+    let dir = Folder::new();
+    let (old, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let (new, _) = Switch::in_dir(dir.path()).await.unwrap();
+    old.on(on(one("a"), None), asker("ci"), nowhere()).await.unwrap();
+    let done = new.on(on(one("b"), None), asker("ci"), nowhere()).await.unwrap();
+    assert_eq!(done.modes.services.len(), 2);
+}
+
+#[tokio::test]
+async fn a_running_gate_does_not_lose_its_mode_with_its_file() {
+    let dir = Folder::new();
+    let path = dir.path().join("maintenance.json");
+    let (switch, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let done = switch.on(on(Scope::All, None), asker("ci"), nowhere()).await.unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(switch.refresh(&nowhere()).await.unwrap(), None);
+    std::fs::write(&path, b"{").unwrap();
+    assert!(switch.refresh(&nowhere()).await.unwrap().unwrap().contains("broken"));
+    assert_eq!(switch.current(), done.modes);
+    assert_eq!(switch.refresh(&nowhere()).await.unwrap(), None);
+    let (again, warnings) = Switch::in_dir(dir.path()).await.unwrap();
+    assert!(warnings.is_empty());
+    assert_eq!(again.current(), done.modes);
+}

@@ -258,3 +258,167 @@ pub fn put_last(out: &mut Vec<u8>, trailers: &[u8]) {
     out.extend_from_slice(trailers);
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, any, prop, prop_assert_eq, proptest};
+
+    use super::{CHUNK_END, ChunkError, ChunkLimits, Decoder, Piece, put_last, put_size};
+
+    /// Data, trailers, and how many bytes were used in all; `None` for used when the end did not come.
+    type Decoded = Result<(Vec<u8>, String, Option<usize>), ChunkError>;
+
+    /// Lends the bytes in parts that end at `cuts`.
+    fn decode(bytes: &[u8], cuts: &[usize]) -> Decoded {
+        let mut decoder = Decoder::new(ChunkLimits::default());
+        let (mut data, mut end, mut from) = (Vec::new(), None, 0);
+        for to in cuts.iter().copied().chain([bytes.len()]) {
+            while from < to && end.is_none() {
+                match decoder.step(&bytes[from..to])? {
+                    Piece::More => from = to,
+                    Piece::Data(range) => {
+                        data.extend_from_slice(&bytes[from..to][range.clone()]);
+                        from += range.end;
+                    }
+                    Piece::End { used } => end = Some(from + used),
+                }
+            }
+        }
+        assert_eq!(decoder.is_done(), end.is_some());
+        let trailers = String::from_utf8_lossy(decoder.trailers()).into_owned();
+        Ok((data, trailers, end))
+    }
+
+    fn whole(data: &str, trailers: &str, used: usize) -> Decoded {
+        Ok((data.as_bytes().to_vec(), trailers.to_owned(), Some(used)))
+    }
+
+    #[test]
+    fn bodies_are_decoded_or_refused() {
+        let unfinished = |data: &str| Ok((data.as_bytes().to_vec(), String::new(), None));
+        let table: &[(&str, Decoded)] = &[
+            ("0\r\n\r\n", whole("", "", 5)),
+            ("3\r\nabc\r\n0\r\n\r\nGET /", whole("abc", "", 13)),
+            ("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", whole("abcde", "", 20)),
+            ("A\r\n0123456789\r\n0\r\n\r\n", whole("0123456789", "", 20)),
+            ("a\r\n0123456789\r\n000\r\n\r\n", whole("0123456789", "", 22)),
+            ("0000000000000003\r\nabc\r\n0\r\n\r\n", whole("abc", "", 28)),
+            ("3;a=b;c=\"d;e\"\r\nabc\r\n0;x\r\n\r\n", whole("abc", "", 27)),
+            ("3;\tx\r\nabc\r\n0\r\n\r\n", whole("abc", "", 16)),
+            ("0\r\nGrpc-Status:  0 \r\n\r\n", whole("", "Grpc-Status: 0\r\n", 23)),
+            ("0\r\nA: 1\r\nA: 2\r\n\r\n", whole("", "A: 1\r\nA: 2\r\n", 17)),
+            (
+                "0\r\nHost: a\r\nX-API-KEY: k\r\nA: 1\r\nx_api_key: k\r\n\r\n",
+                whole("", "A: 1\r\n", 48),
+            ),
+            (
+                "0\r\nContent-Length: 3\r\nAuthorization: a\r\nCookie: a\r\nIf-Match: a\r\n\r\n",
+                whole("", "", 66),
+            ),
+            (
+                "0\r\nX-Forwarded-For: a\r\nContent-MD5: a\r\nCache-Control: a\r\n\r\n",
+                whole("", "", 59),
+            ),
+            ("", unfinished("")),
+            ("3\r\nab", unfinished("ab")),
+            ("3\r\nabc\r\n0\r\n", unfinished("abc")),
+            ("\r\n", Err(ChunkError::BadSize)),
+            ("g\r\n", Err(ChunkError::BadSize)),
+            ("0x3\r\nabc", Err(ChunkError::BadSize)),
+            ("+3\r\nabc", Err(ChunkError::BadSize)),
+            ("-3\r\nabc", Err(ChunkError::BadSize)),
+            (" 3\r\nabc", Err(ChunkError::BadSize)),
+            ("3 \r\nabc", Err(ChunkError::BadSize)),
+            ("3 ;a\r\nabc", Err(ChunkError::BadSize)),
+            ("3\t\r\nabc", Err(ChunkError::BadSize)),
+            ("3_0\r\nabc", Err(ChunkError::BadSize)),
+            (";a\r\n", Err(ChunkError::BadSize)),
+            ("7fffffffffffffff\r\n", unfinished("")),
+            ("8000000000000000\r\n", Err(ChunkError::SizeTooLarge)),
+            ("ffffffffffffffff\r\n", Err(ChunkError::SizeTooLarge)),
+            ("10000000000000003\r\n", Err(ChunkError::SizeTooLarge)),
+            ("00000000000000003\r\n", Err(ChunkError::SizeTooLarge)),
+            ("3\nabc\r\n0\r\n\r\n", Err(ChunkError::BadLineEnd)),
+            ("3\r\rabc", Err(ChunkError::BadLineEnd)),
+            ("3\rabc", Err(ChunkError::BadLineEnd)),
+            ("3;a\nabc", Err(ChunkError::BadExtension)),
+            ("3;a\0\r\nabc", Err(ChunkError::BadExtension)),
+            ("3\r\nabcd\r\n", Err(ChunkError::DataOverrun)),
+            ("3\r\nabc\n0\r\n\r\n", Err(ChunkError::DataOverrun)),
+            ("3\r\nabc\r0\r\n\r\n", Err(ChunkError::DataOverrun)),
+            ("0\r\n\n", Err(ChunkError::BadLineEnd)),
+            ("0\r\n\r\r", Err(ChunkError::BadLineEnd)),
+            ("0\r\nA: 1\n\r\n", Err(ChunkError::BadLineEnd)),
+            ("0\r\nA: 1\r\n b\r\n\r\n", Err(ChunkError::BadTrailer)),
+            ("0\r\nA : 1\r\n\r\n", Err(ChunkError::BadTrailer)),
+            ("0\r\nA\r\n\r\n", Err(ChunkError::BadTrailer)),
+            ("0\r\n: 1\r\n\r\n", Err(ChunkError::BadTrailer)),
+            ("0\r\nA: \x01\r\n\r\n", Err(ChunkError::BadTrailer)),
+            ("0\r\nA: \0\r\n\r\n", Err(ChunkError::BadTrailer)),
+            ("0\r\nA\u{e4}: 1\r\n\r\n", Err(ChunkError::BadTrailer)),
+        ];
+        for (bytes, expected) in table {
+            assert_eq!(&decode(bytes.as_bytes(), &[]), expected, "{bytes:?}");
+            let cuts: Vec<usize> = (0..bytes.len()).collect();
+            assert_eq!(&decode(bytes.as_bytes(), &cuts), expected, "{bytes:?} byte by byte");
+            for at in 0..bytes.len() {
+                assert_eq!(&decode(bytes.as_bytes(), &[at]), expected, "{bytes:?} cut at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn costs_beside_the_data_are_bounded() {
+        let long = format!("3;{}\r\n", "x".repeat(5000));
+        assert_eq!(decode(long.as_bytes(), &[]), Err(ChunkError::ExtensionTooLong));
+        let many = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(5);
+        assert_eq!(decode(many.as_bytes(), &[]), Err(ChunkError::ExtensionTooLong));
+        let earned = format!("400;{}\r\n{}\r\n", "x".repeat(1000), "a".repeat(0x400)).repeat(50);
+        assert!(decode(earned.as_bytes(), &[]).is_ok());
+        let trailers = format!("0\r\n{}", "A: b\r\n".repeat(2000));
+        assert_eq!(decode(trailers.as_bytes(), &[]), Err(ChunkError::TrailersTooLong));
+        let endless = format!("0\r\n{}", "a".repeat(9000));
+        assert_eq!(decode(endless.as_bytes(), &[]), Err(ChunkError::TrailersTooLong));
+    }
+
+    #[test]
+    fn a_body_that_is_over_takes_nothing_more() {
+        let mut decoder = Decoder::new(ChunkLimits::default());
+        assert_eq!(decoder.step(b"0\r\n\r\n"), Ok(Piece::End { used: 5 }));
+        assert_eq!(decoder.step(b"3\r\nabc"), Ok(Piece::End { used: 0 }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_encoded_is_decoded_however_it_is_cut(
+            chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
+            mut cuts in prop::collection::vec(0_usize..400, 0..8),
+        ) {
+            let mut bytes = Vec::new();
+            for chunk in &chunks {
+                put_size(&mut bytes, chunk.len());
+                bytes.extend_from_slice(chunk);
+                bytes.extend_from_slice(CHUNK_END);
+            }
+            put_last(&mut bytes, b"A: 1\r\n");
+            let end = bytes.len();
+            bytes.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+            cuts.retain(|it| *it < bytes.len());
+            cuts.sort_unstable();
+            let expected = Ok((chunks.concat(), "A: 1\r\n".to_owned(), Some(end)));
+            prop_assert_eq!(decode(&bytes, &cuts), expected);
+        }
+
+        #[test]
+        fn any_bytes_mean_the_same_however_they_are_cut(
+            bytes in "[0-3a;: \\r\\n\\x00]{0,40}",
+            mut cuts in prop::collection::vec(0_usize..40, 0..8),
+        ) {
+            cuts.retain(|it| *it < bytes.len());
+            cuts.sort_unstable();
+            prop_assert_eq!(decode(bytes.as_bytes(), &cuts), decode(bytes.as_bytes(), &[]));
+        }
+    }
+}

@@ -311,3 +311,306 @@ fn reason(status: u16) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::{RequestRewrite, ResponseRewrite, answer, interim, request, response};
+    use crate::semantics::class::Class;
+    use crate::semantics::forwarded::{self, Client};
+    use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, parse_request};
+    use crate::semantics::path::canonical;
+    use crate::semantics::response::parse_response;
+    use crate::semantics::tests::LIMITS;
+    use crate::semantics::tests::heads::{Expect, HEADS};
+    use crate::semantics::trace::{Fresh, request_id, traceparent};
+    use crate::wire::answer::Answer;
+
+    const FRESH: Fresh = Fresh { request: 1, trace: 2, span: 3 };
+
+    /// Reads a request and writes it as the upstream gets it.
+    fn rewritten(bytes: &[u8], trusted: &str, edit: impl Fn(&mut RequestRewrite<'_>)) -> String {
+        let mut storage = Storage::default();
+        let head = match parse_request(bytes, &mut storage, &LIMITS).expect("clean") {
+            Parsed::Whole(head, _) => head,
+            Parsed::Partial => panic!("partial"),
+        };
+        let peer: IpAddr = "192.0.2.7".parse().expect("address");
+        let client = forwarded::client(peer, &[trusted.parse().expect("network")], &head);
+        written(&head, &client, edit)
+    }
+
+    fn written(
+        head: &RequestHead<'_>,
+        client: &Client,
+        edit: impl Fn(&mut RequestRewrite<'_>),
+    ) -> String {
+        let path = canonical(head.raw_path).expect("clean path");
+        let id = request_id(head.first(Class::RequestId), FRESH);
+        let trace = traceparent(head.first(Class::TraceParent), FRESH);
+        let mut rewrite = RequestRewrite {
+            path: &path,
+            client,
+            local_port: 8080,
+            forward_key: false,
+            request_id: id.as_str(),
+            traceparent: trace.as_str(),
+            key_name: None,
+        };
+        edit(&mut rewrite);
+        let mut out = Vec::new();
+        request(&mut out, head, &rewrite);
+        String::from_utf8(out).expect("UTF-8 in these tests")
+    }
+
+    const NOBODY: &str = "203.0.113.0/32";
+    const EDGE: &str = "192.0.2.0/24";
+
+    #[test]
+    fn the_upstream_sees_what_the_table_says() {
+        let mut faults = Vec::new();
+        for head in HEADS {
+            let Expect::Pass { upstream_sees, upstream_lacks } = &head.expect else { continue };
+            let text = rewritten(head.bytes, NOBODY, |_| {});
+            for wanted in *upstream_sees {
+                if !text.contains(wanted) {
+                    faults.push(format!("{}: no {wanted:?} in {text:?}", head.name));
+                }
+            }
+            for unwanted in *upstream_lacks {
+                if text.to_lowercase().contains(&unwanted.to_lowercase()) {
+                    faults.push(format!("{}: {unwanted:?} in {text:?}", head.name));
+                }
+            }
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
+    fn what_is_written_reads_back_as_the_same_request() {
+        for head in HEADS {
+            let mut storage = Storage::default();
+            let Ok(Parsed::Whole(sent, _)) = parse_request(head.bytes, &mut storage, &LIMITS)
+            else {
+                continue;
+            };
+            if canonical(sent.raw_path).is_err() || sent.authority.is_empty() {
+                continue;
+            }
+            let text = rewritten(head.bytes, NOBODY, |_| {});
+            let mut storage = Storage::default();
+            match parse_request(text.as_bytes(), &mut storage, &LIMITS) {
+                Ok(Parsed::Whole(got, used)) => {
+                    assert_eq!(used, text.len(), "{}", head.name);
+                    assert_eq!(got.framing, sent.framing, "{}", head.name);
+                    assert_eq!(got.authority, sent.authority, "{}", head.name);
+                    assert_eq!(got.upgrade, sent.upgrade, "{}", head.name);
+                    assert_eq!(got.query, sent.query, "{}", head.name);
+                    assert!(got.keep_alive, "{}", head.name);
+                }
+                other => panic!("{}: {other:?} for {text:?}", head.name),
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_request_is_written_like_this() {
+        let text = rewritten(
+            b"POST /a/../v?q HTTP/1.1\r\nhost: gate.test:8080\r\nX-Api-Key: k\r\nContent-Length: 3\r\nAccept: */*\r\n\r\nabc",
+            NOBODY,
+            |rewrite| {
+                rewrite.forward_key = true;
+                rewrite.key_name = Some("ops");
+            },
+        );
+        let expected = "POST /v?q HTTP/1.1\r\n\
+             Host: gate.test:8080\r\n\
+             X-Api-Key: k\r\n\
+             Accept: */*\r\n\
+             X-Forwarded-For: 192.0.2.7\r\n\
+             X-Forwarded-Proto: http\r\n\
+             X-Real-IP: 192.0.2.7\r\n\
+             X-Forwarded-Host: gate.test:8080\r\n\
+             X-Forwarded-Port: 8080\r\n\
+             Via: 1.1 headgate\r\n\
+             X-Request-ID: 00000000000000000000000000000001\r\n\
+             traceparent: 00-00000000000000000000000000000002-0000000000000003-01\r\n\
+             X-Headgate-Client: ops\r\n\
+             Content-Length: 3\r\n\
+             \r\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_trusted_peers_word_is_kept_and_extended() {
+        let text = rewritten(
+            b"GET /v HTTP/1.1\r\nHost: gate.test\r\nX-Forwarded-For: 198.51.100.9\r\nX-Forwarded-For: 198.51.100.10, 192.0.2.9\r\nX-Forwarded-Proto: wss\r\nX-Forwarded-Host: edge.test\r\nX-Forwarded-Port: 443\r\nX-Forwarded-Server: t\r\nForwarded: for=198.51.100.9\r\nX-Real-IP: 198.51.100.9\r\n\r\n",
+            EDGE,
+            |_| {},
+        );
+        for wanted in [
+            "\r\nX-Forwarded-For: 198.51.100.9, 198.51.100.10, 192.0.2.9, 192.0.2.7\r\n",
+            "\r\nX-Forwarded-Proto: https\r\n",
+            "\r\nX-Forwarded-Host: edge.test\r\n",
+            "\r\nX-Forwarded-Port: 443\r\n",
+            "\r\nX-Forwarded-Server: t\r\n",
+            "\r\nX-Real-IP: 198.51.100.10\r\n",
+        ] {
+            assert!(text.contains(wanted), "no {wanted:?} in {text:?}");
+        }
+        assert!(!text.contains("\r\nForwarded:") && !text.contains("X-Forwarded-Port: 8080"));
+    }
+
+    #[test]
+    fn an_upgrade_and_an_expectation_go_on() {
+        let text = rewritten(
+            b"GET /ws HTTP/1.1\r\nHost: gate.test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n",
+            NOBODY,
+            |_| {},
+        );
+        assert!(text.contains("\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"), "{text}");
+        assert!(text.contains("\r\nSec-WebSocket-Key: a\r\n"), "{text}");
+        let text = rewritten(
+            b"POST /v HTTP/1.1\r\nHost: gate.test\r\nExpect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc",
+            NOBODY,
+            |_| {},
+        );
+        assert!(text.contains("\r\nExpect: 100-continue\r\n"), "{text}");
+    }
+
+    /// Reads an upstream's answer and writes it as the client gets it.
+    fn answered(bytes: &[u8], method: &str, edit: impl Fn(&mut ResponseRewrite<'_>)) -> String {
+        let mut storage = Storage::default();
+        let head = match parse_response(bytes, &mut storage, method, 32 * 1024).expect("clean") {
+            Parsed::Whole(head, _) => head,
+            Parsed::Partial => panic!("partial"),
+        };
+        let mut rewrite = ResponseRewrite {
+            version: Version::Http11,
+            framing: head.framing,
+            keep_alive: true,
+            request_id: "id",
+            bypassed: false,
+        };
+        edit(&mut rewrite);
+        let mut out = Vec::new();
+        response(&mut out, &head, &rewrite);
+        String::from_utf8(out).expect("UTF-8 in these tests")
+    }
+
+    fn same(_: &mut ResponseRewrite<'_>) {}
+
+    #[test]
+    fn a_plain_response_is_written_like_this() {
+        let text = answered(
+            b"HTTP/1.1 200 Fine\r\nserver: uvicorn\r\ncontent-length: 3\r\nConnection: X-Hop, keep-alive\r\nX-Hop: a\r\nKeep-Alive: timeout=5\r\nX-Request-ID: theirs\r\nX-Headgate-Maintenance: bypassed\r\nContent_Length: 9\r\nUpgrade: h2,h2c\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\r\n",
+            "GET",
+            same,
+        );
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 Fine\r\nserver: uvicorn\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\
+             Content-Length: 3\r\nX-Request-ID: id\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn framing_follows_the_rewrite() {
+        let chunked =
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: grpc-status\r\n\r\n";
+        let text = answered(chunked, "GET", same);
+        assert!(text.contains("\r\nTransfer-Encoding: chunked\r\n"), "{text}");
+        assert!(text.contains("\r\nTrailer: grpc-status\r\n"), "{text}");
+        let text = answered(chunked, "GET", |it| {
+            it.version = Version::Http10;
+            it.framing = Framing::UntilClose;
+            it.keep_alive = false;
+        });
+        assert_eq!(text, "HTTP/1.1 200 OK\r\nX-Request-ID: id\r\nConnection: close\r\n\r\n");
+        let text = answered(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "GET", |it| {
+            it.version = Version::Http10;
+            it.bypassed = true;
+        });
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Request-ID: id\r\n\
+             X-Headgate-Maintenance: bypassed\r\nConnection: keep-alive\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_length_is_kept_as_information_where_no_body_follows() {
+        for (bytes, method, keeps) in [
+            (&b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"[..], "HEAD", true),
+            (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "GET", true),
+            (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", "GET", false),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "HEAD", false),
+        ] {
+            let text = answered(bytes, method, same);
+            assert_eq!(text.contains("Content-Length: "), keeps, "{text}");
+            assert!(!text.contains("Transfer-Encoding"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_keeps_its_protocol() {
+        let text = answered(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: a\r\n\r\n",
+            "GET",
+            same,
+        );
+        assert_eq!(
+            text,
+            "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: a\r\nX-Request-ID: id\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+        );
+        let text = answered(
+            b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0\r\n\r\n",
+            "GET",
+            same,
+        );
+        assert!(text.contains("\r\nUpgrade: websocket\r\n"), "{text}");
+    }
+
+    #[test]
+    fn an_interim_head_has_no_framing() {
+        let mut storage = Storage::default();
+        let bytes = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nConnection: close\r\n\r\n";
+        let Ok(Parsed::Whole(head, _)) = parse_response(bytes, &mut storage, "GET", 4096) else {
+            panic!("whole");
+        };
+        let mut out = Vec::new();
+        interim(&mut out, &head);
+        assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    }
+
+    fn own(status: u16, version: Version, keep_alive: bool, head_only: bool) -> String {
+        let answer_of = Answer {
+            status,
+            headers: vec![("Retry-After", "5\r\nX: y".to_owned())],
+            body: b"{}".to_vec(),
+        };
+        let mut out = Vec::new();
+        answer(&mut out, &answer_of, version, keep_alive, head_only);
+        let text = String::from_utf8(out).expect("ASCII");
+        let (begin, end) = text.split_once("Date: ").expect("dated");
+        format!("{begin}{}", &end[end.find('\n').expect("line") + 1..])
+    }
+
+    #[test]
+    fn own_answers_are_whole() {
+        assert_eq!(
+            own(503, Version::Http11, true, false),
+            "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5X: y\r\nContent-Length: 2\r\n\r\n{}"
+        );
+        assert_eq!(
+            own(400, Version::Http11, false, true),
+            "HTTP/1.1 400 Bad Request\r\nRetry-After: 5X: y\r\nContent-Length: 2\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            own(204, Version::Http10, true, false),
+            "HTTP/1.1 204 No Content\r\nRetry-After: 5X: y\r\nConnection: keep-alive\r\n\r\n"
+        );
+    }
+}

@@ -36,7 +36,7 @@ pub struct Changed {
     pub modes: Arc<Modes>,
     /// Whether anything is different from before.
     pub changed: bool,
-    /// The toggle is in force but could not be entered into the audit file.
+    /// The toggle is in force, but the old state was broken or the audit file could not be written.
     pub warning: Option<String>,
 }
 
@@ -78,8 +78,12 @@ impl Switch {
     /// # Errors
     /// When the folder cannot be made, or the state is there and cannot be read.
     pub async fn in_dir(dir: &Path) -> Result<(Arc<Self>, Vec<String>), StoreError> {
-        let store = FileStore::in_dir(dir)?;
-        Self::open(Arc::new(store), Audit::in_dir(dir)).await
+        let store = Arc::new(FileStore::in_dir(dir)?);
+        let (switch, mut warnings) =
+            Self::open(Arc::clone(&store) as _, Audit::in_dir(dir)).await?;
+        let obstacle = tokio::task::spawn_blocking(move || store.obstacle()).await;
+        warnings.extend(obstacle.ok().flatten());
+        Ok((switch, warnings))
     }
 
     /// Without anything on the disk.
@@ -178,15 +182,26 @@ impl Switch {
     }
 
     /// Reads the store again and publishes what another process (the one being replaced by this one) has saved since.
+    /// A file that is gone or broken is no news: what is live stays, and is written again. The answer is a warning.
     ///
     /// # Errors
-    /// When the state cannot be read; what was live stays so.
+    /// When the store cannot be read or written; what was live stays so.
     pub async fn refresh(&self, publish: &Publish) -> Result<Option<String>, StoreError> {
         let mut state = self.state.lock().await;
-        let loaded = self.store.load().await?;
-        if loaded.state != *state {
-            *state = loaded.state;
+        let before = state.clone();
+        let warning = self.catch_up(&mut state).await?;
+        if *state != before {
             self.publish(&state, publish);
+        }
+        Ok(warning)
+    }
+
+    async fn catch_up(&self, state: &mut State) -> Result<Option<String>, StoreError> {
+        let loaded = self.store.load().await?;
+        if loaded.found && loaded.warning.is_none() {
+            *state = loaded.state;
+        } else if loaded.found || *state != State::default() {
+            self.store.save(state.clone()).await?;
         }
         Ok(loaded.warning)
     }
@@ -225,6 +240,8 @@ impl Switch {
         step: impl FnOnce(&State, UnixMs) -> (Modes, Entry),
     ) -> Result<Changed, StoreError> {
         let mut state = self.state.lock().await;
+        // Another process may have switched; a store that cannot be read will not be written either, which is told below.
+        let broken = self.catch_up(&mut state).await.ok().flatten();
         let (modes, mut entry) = step(&state, UnixMs::now());
         entry.changed = modes != state.modes;
         let changed = entry.changed;
@@ -234,7 +251,11 @@ impl Switch {
             *state = next;
         }
         self.publish(&state, publish);
-        let warning = record(&self.audit, entry, Missing::Always).await;
+        // Another process has entered this end already.
+        let known = !changed && entry.action == Action::MaintenanceExpired;
+        let unrecorded =
+            if known { None } else { record(&self.audit, entry, Missing::Always).await };
+        let warning = broken.into_iter().chain(unrecorded).reduce(|a, b| format!("{a}; {b}"));
         Ok(Changed { modes: self.current(), changed, warning })
     }
 

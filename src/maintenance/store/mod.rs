@@ -38,6 +38,8 @@ pub struct State {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Loaded {
     pub state: State,
+    /// Whether anything had been kept. To a starting gate nothing is off; to a running one it is no news.
+    pub found: bool,
     /// Something an operator must hear of: the state was broken and this is the best that was left.
     pub warning: Option<String>,
 }
@@ -71,17 +73,19 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 /// Forgets everything with the process (`--state none`, tests).
 #[derive(Debug, Default)]
 pub struct MemoryStore {
-    state: Mutex<State>,
+    state: Mutex<Option<State>>,
 }
 
 impl Store for MemoryStore {
     fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Box::pin(async { Ok(Loaded { state, warning: None }) })
+        let found = state.is_some();
+        let state = state.unwrap_or_default();
+        Box::pin(async move { Ok(Loaded { state, found, warning: None }) })
     }
 
     fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>> {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = Some(state);
         Box::pin(async { Ok(()) })
     }
 }
@@ -104,6 +108,19 @@ impl FileStore {
             .create(dir)
             .map_err(|source| StoreError::Folder { path: dir.to_owned(), source })?;
         Ok(Self { path: dir.join("maintenance.json") })
+    }
+
+    /// What would keep a toggle from being saved, found at the start rather than in the night on which it matters.
+    pub fn obstacle(&self) -> Option<String> {
+        let probe = beside(&self.path, ".probe");
+        let outcome =
+            write_synced(&probe, b"headgate\n").and_then(|()| std::fs::remove_file(&probe));
+        let dir = self.path.parent().unwrap_or(&self.path).display();
+        outcome.err().map(|error| {
+            format!(
+                "the state folder {dir} cannot be written ({error}): maintenance cannot be switched"
+            )
+        })
     }
 }
 
@@ -152,27 +169,41 @@ fn load(path: &Path) -> Result<Loaded, StoreError> {
     // No file is a gate that was never switched, or an operator who took the file away: off, whatever the copy says.
     let Some(text) = read(path)? else { return Ok(Loaded::default()) };
     let broken = match decode(&text) {
-        Ok(state) => return Ok(Loaded { state, warning: None }),
+        Ok(state) => return Ok(Loaded { state, found: true, warning: None }),
         Err(error) => error,
     };
-    let kept = beside(path, &format!(".corrupt-{}", UnixMs::now().0));
-    std::fs::copy(path, &kept)
-        .map_err(|source| StoreError::Write { path: kept.clone(), source })?;
     let backup = beside(path, ".prev");
     let state = read(&backup)?.and_then(|text| decode(&text).ok());
     let used = match &state {
         Some(_) => format!("the copy {} is used", backup.display()),
         None => "there is no good copy, so maintenance is off".to_owned(),
     };
-    let warning = format!(
-        "the maintenance state {} is broken ({broken}); {used}; the broken file is kept as {}",
-        path.display(),
-        kept.display()
-    );
     let state = state.unwrap_or_default();
-    // So that the next start finds a good file, and not a second corrupt copy.
-    save(path, &state)?;
-    Ok(Loaded { state, warning: Some(warning) })
+    let kept = keep_aside(path, &state);
+    let path = path.display();
+    let warning = format!("the maintenance state {path} is broken ({broken}); {used}; {kept}");
+    Ok(Loaded { state, found: true, warning: Some(warning) })
+}
+
+/// Keeps the broken file for whoever wants to know, and puts a good one in its place for the next start. A disk that
+/// does not let us is no reason not to start.
+fn keep_aside(path: &Path, state: &State) -> String {
+    let kept = beside(path, &format!(".corrupt-{}", modified(path)));
+    if let Err(error) = std::fs::copy(path, &kept) {
+        return format!("the broken file stays, as it cannot be kept aside ({error})");
+    }
+    let replaced = match save(path, state) {
+        Ok(()) => String::new(),
+        Err(error) => format!(", but could not be replaced ({error})"),
+    };
+    format!("the broken file is kept as {}{replaced}", kept.display())
+}
+
+/// When the file was last written, in ms: names one broken file the same at every look, so that a disk that lets us copy
+/// but not replace is not filled with copies.
+fn modified(path: &Path) -> u128 {
+    let at = std::fs::metadata(path).and_then(|it| it.modified()).ok();
+    at.and_then(|it| it.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |it| it.as_millis())
 }
 
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {

@@ -1,0 +1,210 @@
+//! The control side's listeners: the admin API behind its own door, and ops.
+
+mod door;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::admin::{Admin, Call};
+use crate::app::control::door::Door;
+use crate::config::AdminListen;
+use crate::generation::Gate;
+use crate::generation::live::Live;
+use crate::model::{SCOPE_ADMIN, UnixMs};
+use crate::ops::Ops;
+use crate::proxy::reject::{Asked as Refused, Reject};
+use crate::semantics::trace::{Fresh, request_id};
+use crate::telemetry::metrics::{CoreMetrics, Metrics};
+use crate::wire::answer::Answer;
+use crate::wire::serve::{Asked, ServeLimits, problem, serve};
+use crate::wire::socket::Socket;
+
+/// Who acts on a listener without keys.
+const ACTOR: &str = "admin-listener";
+
+/// A toggle that waits for running requests may take as long as it was asked to.
+const ADMIN_PATIENCE: Duration = Duration::from_secs(900);
+
+/// A listener that could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the {listener} listener cannot listen on {address}")]
+pub struct ListenError {
+    pub listener: &'static str,
+    pub address: String,
+    pub source: std::io::Error,
+}
+
+/// Opens the ops listener and says so in the log.
+///
+/// # Errors
+/// When the address cannot be bound.
+pub async fn open_ops(address: SocketAddr) -> Result<Socket, ListenError> {
+    opened("ops", &address, Socket::tcp(address).await)
+}
+
+/// Opens the admin listener and says so in the log.
+///
+/// # Errors
+/// When the address cannot be bound, or the unix socket is somebody else's.
+pub async fn open_admin(listen: &AdminListen) -> Result<Socket, ListenError> {
+    match listen {
+        AdminListen::Tcp(address) => opened("admin", address, Socket::tcp(*address).await),
+        AdminListen::Unix(path) => opened("admin", &path.display(), Socket::unix(path).await),
+    }
+}
+
+/// Takes over a listener that the process was given.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn inherit(
+    listener: &'static str,
+    inherited: std::net::TcpListener,
+) -> Result<Socket, ListenError> {
+    let taken =
+        inherited.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(inherited));
+    opened(listener, &"inherited", taken.map(Socket::Tcp))
+}
+
+fn opened(
+    listener: &'static str,
+    address: &dyn fmt::Display,
+    socket: std::io::Result<Socket>,
+) -> Result<Socket, ListenError> {
+    let refused = |source| ListenError { listener, address: address.to_string(), source };
+    let socket = socket.map_err(refused)?;
+    tracing::info!(listener, address = socket.name(), "listening");
+    Ok(socket)
+}
+
+/// Serves probes and metrics until `stop`; this listener goes last, so that the drain can be watched.
+pub async fn serve_ops(socket: Socket, ops: Ops, stop: watch::Receiver<bool>) {
+    let limits = ServeLimits { body_bytes: 1024, ..ServeLimits::default() };
+    let handler = move |asked: Asked| std::future::ready(ops.answer(&asked));
+    serve(socket, limits, handler, stop).await;
+}
+
+/// Serves the admin API until `stop`.
+pub async fn serve_admin(socket: Socket, control: Arc<Control>, stop: watch::Receiver<bool>) {
+    let limits = ServeLimits { handler: ADMIN_PATIENCE, ..ServeLimits::default() };
+    let handler = move |asked: Asked| {
+        let control = Arc::clone(&control);
+        async move { control.answer(asked).await }
+    };
+    serve(socket, limits, handler, stop).await;
+}
+
+/// Counts a bad key of a client; `Some` when there were too many, with the time until the next may come.
+pub type BadKey = dyn Fn(IpAddr) -> Option<Duration> + Send + Sync;
+
+/// The admin listener's way to the admin API.
+pub struct Control {
+    live: Arc<Live>,
+    admin: Arc<Admin>,
+    metrics: Arc<CoreMetrics>,
+    bad_key: Box<BadKey>,
+}
+
+impl Control {
+    /// Serves `admin`; keys are those of the live generation.
+    pub fn new(
+        live: Arc<Live>,
+        admin: Arc<Admin>,
+        metrics: &Metrics,
+        bad_key: Box<BadKey>,
+    ) -> Self {
+        Self { live, admin, metrics: metrics.control(), bad_key }
+    }
+
+    async fn answer(&self, asked: Asked) -> Answer {
+        let sent = asked.headers.get("x-request-id").map(|it| it.as_bytes());
+        let id = request_id(sent, fresh());
+        let answer = match self.admit(&asked, id.as_str()) {
+            Ok(Some(call)) => self.admin.answer(call).await,
+            Ok(None) => index(),
+            Err(refusal) => refusal,
+        };
+        if answer.headers.iter().any(|it| it.0.eq_ignore_ascii_case("x-request-id")) {
+            return answer;
+        }
+        answer.with("X-Request-ID", id.as_str())
+    }
+
+    /// The call that a request is, if whoever sends it may; `None` is the index.
+    fn admit(&self, asked: &Asked, request_id: &str) -> Result<Option<Call>, Answer> {
+        let gate = self.live.load();
+        let config = &gate.generation.config;
+        let needs_key = config.listeners.admin_needs_key;
+        let door = Door { needs_key, prefix: &config.prefix };
+        let refuse = |it: door::Refusal| {
+            self.metrics.refused(it.code);
+            problem(it.status, it.code, it.detail, request_id)
+        };
+        door.check_host(asked).map_err(refuse)?;
+        let actor = match needs_key {
+            true => self.admit_key(&gate, asked, request_id)?,
+            false => ACTOR.to_owned(),
+        };
+        if asked.path == "/" && asked.method == "GET" {
+            return Ok(None);
+        }
+        let endpoint = door.endpoint(&asked.path).map_err(refuse)?;
+        let suspicious_fetch = door::is_foreign(asked);
+        if suspicious_fetch && door::changes_state(&asked.method, endpoint) {
+            return Err(refuse(door::CROSS_SITE));
+        }
+        Ok(Some(Call {
+            method: asked.method.clone(),
+            endpoint: endpoint.to_owned(),
+            query: asked.query.clone(),
+            actor,
+            request_id: request_id.to_owned(),
+            suspicious_fetch,
+            body: asked.body.to_vec(),
+        }))
+    }
+
+    /// The name of the admitted key, or the data path's own refusal.
+    fn admit_key(&self, gate: &Gate, asked: &Asked, request_id: &str) -> Result<String, Answer> {
+        let now = UnixMs::now();
+        let refuse = |reject: Reject| {
+            self.metrics.refused(reject.code());
+            let config = &gate.generation.config;
+            reject.answer(&Refused { head: None, request_id, config, now })
+        };
+        let Some(key) = gate.generation.keyring.admit(door::presented_key(asked), now) else {
+            let wait = asked.peer.and_then(|peer| (self.bad_key)(peer.ip()));
+            let reject =
+                wait.map_or(Reject::Unauthorized, |it| Reject::TooManyBadKeys { retry_after: it });
+            return Err(refuse(reject));
+        };
+        if !key.has(SCOPE_ADMIN) {
+            return Err(refuse(Reject::Forbidden { scope: SCOPE_ADMIN.to_owned() }));
+        }
+        self.metrics.key_used(&key.name);
+        Ok(key.name.clone())
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+fn fresh() -> Fresh {
+    let mut bytes = [0; 16];
+    // Ids only tell requests apart; without random numbers they are zero, and the gate works on.
+    let _ = getrandom::fill(&mut bytes);
+    Fresh { request: u128::from_le_bytes(bytes), trace: 0, span: 0 }
+}
+
+fn index() -> Answer {
+    let body = b"headgate admin listener\n\n/api/admin/maintenance/status|on|off\n/api/admin/headgate/...\n";
+    let answer = Answer { status: 200, headers: Vec::new(), body: body.to_vec() };
+    answer.with("Content-Type", "text/plain; charset=utf-8").with("Cache-Control", "no-store")
+}

@@ -1,0 +1,40 @@
+//! What metrics ask for at the moment of a scrape.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::generation::live::Live;
+use crate::generation::{Gate, LiveService};
+use crate::model::{Coverage, UnixMs};
+use crate::telemetry::metrics::{Gauges, ServiceGauges};
+
+/// Reads the live gate.
+pub fn source(live: Arc<Live>) -> impl Fn() -> Gauges + Send + Sync + 'static {
+    move || {
+        let gate = live.load();
+        let generation = &gate.generation;
+        Gauges {
+            generation: generation.number,
+            hash: generation.hash.clone(),
+            services: generation.services.iter().map(|it| of_service(&gate, it)).collect(),
+            connections_max: generation.config.limits.connections as u64,
+            ..Gauges::default()
+        }
+    }
+}
+
+fn of_service(gate: &Gate, live: &LiveService) -> ServiceGauges {
+    let service = &live.service;
+    let now = UnixMs::now();
+    let endpoints = live.endpoints.list();
+    let ejected = endpoints.iter().filter(|it| it.is_ejected(now)).count();
+    ServiceGauges {
+        name: service.name.clone(),
+        in_flight: u64::from(live.in_flight.load(Ordering::Relaxed)),
+        in_flight_max: u64::from(service.max_in_flight),
+        in_maintenance: service.coverage == Coverage::Covered
+            && gate.modes.covers(&service.name, now).is_some(),
+        endpoints_up: (endpoints.len() - ejected) as u64,
+        endpoints_ejected: ejected as u64,
+    }
+}

@@ -1,0 +1,120 @@
+//! Where generations come from: a file that is read again, or the flags of `run --to`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::config::findings::{self, Finding};
+use crate::config::{Config, KeySource, Parsed, parse, secret};
+use crate::generation::Generation;
+use crate::generation::build::{Sources, build};
+use crate::model::UnixMs;
+use crate::telemetry::metrics::Metrics;
+use crate::wire::balance::Endpoints;
+
+/// A config file may be this large; the parser refuses more anyway.
+const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
+/// Where the config comes from.
+#[derive(Clone, Debug)]
+pub enum Origin {
+    /// A YAML file.
+    File(PathBuf),
+    /// No file at all: made from flags.
+    Flags(Box<Config>),
+}
+
+/// A valid config on its way to a generation.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    warnings: Vec<Finding>,
+    hash: Vec<u8>,
+    name: String,
+}
+
+/// A generation and what its operator should know.
+pub type Candidate = Result<(Generation, Vec<Finding>), Vec<Finding>>;
+
+impl Loaded {
+    /// Reads the secrets and builds the generation after `previous`. Blocks on files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the secrets.
+    pub fn build(self, previous: Option<&Generation>, metrics: &Metrics) -> Candidate {
+        let sources = Sources {
+            read: &secret::read,
+            endpoints: &Endpoints::new,
+            metrics,
+            now: UnixMs::now(),
+            file: &self.name,
+        };
+        let built = build(self.config, &self.hash, previous, &sources)?;
+        let mut warnings = self.warnings;
+        warnings.extend(built.warnings);
+        Ok((built.generation, warnings))
+    }
+}
+
+impl Origin {
+    /// Reads the config again. Blocks on the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Loaded, Vec<Finding>> {
+        let name = self.name();
+        Ok(match self {
+            Self::File(path) => {
+                let Parsed { config, warnings, text_hash, .. } = parse(&read(path)?, path)?;
+                Loaded { config, warnings, hash: text_hash.to_vec(), name }
+            }
+            Self::Flags(config) => Loaded {
+                config: Config::clone(config),
+                warnings: Vec::new(),
+                hash: Vec::new(),
+                name,
+            },
+        })
+    }
+
+    /// The files to watch: the config and every secret that it names.
+    pub fn files(&self, config: &Config) -> Vec<PathBuf> {
+        let secrets = config.keys.iter().filter_map(|it| match &it.source {
+            KeySource::File(path) => Some(path.clone()),
+            KeySource::Env(_) | KeySource::Digest(_) => None,
+        });
+        let own = match self {
+            Self::File(path) => Some(path.clone()),
+            Self::Flags(_) => None,
+        };
+        own.into_iter().chain(secrets).collect()
+    }
+
+    /// For people.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Flags(_) => "command line".to_owned(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, Vec<Finding>> {
+    let refuse = |why: String| vec![Finding::whole(path, why, "a readable YAML file")];
+    let size =
+        std::fs::metadata(path).map_err(|error| refuse(format!("cannot be read: {error}")))?.len();
+    if size > FILE_BYTES_MAX {
+        return Err(refuse(format!("is {size} bytes large; at most {FILE_BYTES_MAX} are read")));
+    }
+    std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))
+}
+
+/// Findings as `check -o json` prints them.
+pub fn as_json(findings: &[Finding]) -> Vec<Value> {
+    findings.iter().filter_map(|it| serde_json::to_value(it).ok()).collect()
+}
+
+/// Findings for people.
+pub fn as_text(findings: &[Finding]) -> String {
+    findings::render(findings)
+}

@@ -1,0 +1,196 @@
+//! The command line: what it prints, and how it ends.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::support::gateway::TempDir;
+use crate::support::{Gateway, OPERATOR, Setup, Upstream};
+
+fn headgate(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_headgate"))
+        .args(arguments)
+        .output()
+        .expect("the binary starts")
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("ended by itself")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A config file of this text.
+fn file(yaml: &str) -> (TempDir, String) {
+    let dir = TempDir::new();
+    let path = dir.0.join("headgate.yaml");
+    fs::write(&path, yaml).expect("a temp folder");
+    let shown = path.display().to_string();
+    (dir, shown)
+}
+
+const GOOD: &str = "services:\n  a: { upstreams: http://127.0.0.1:8000 }\n\
+                    routes:\n  - { path: /, service: a, access: public }\n\
+                    \x20 - { path: /vault/, service: a, access: \"key:vault\" }\n\
+                    keys:\n  - { name: k, key: env:HEADGATE_TEST_CLI_KEY, scopes: [vault] }\n";
+
+#[test]
+fn check_ends_with_0_1_or_2() {
+    let (_keep, good) = file(GOOD);
+    let run = headgate(&["check", &good]);
+    assert_eq!(code(&run), 0, "{}{}", stdout(&run), stderr(&run));
+    let (_keep, bad) =
+        file(&GOOD.replace("upstreams", "upstream").replace("service: a,", "service: b,"));
+    let run = headgate(&["check", &bad]);
+    let said = stdout(&run);
+    assert_eq!(code(&run), 1, "{said}");
+    for word in ["upstream", "upstreams", ":2:"] {
+        assert!(said.contains(word), "{word} is not in\n{said}");
+    }
+    assert_eq!(code(&headgate(&["check", "/nowhere/at/all.yaml"])), 2);
+    assert_eq!(code(&headgate(&["check"])), 2);
+    assert_eq!(code(&headgate(&["nonsense"])), 2);
+}
+
+#[test]
+fn check_says_the_same_as_json() {
+    let (_keep, bad) = file(&GOOD.replace("routes:", "rotues:"));
+    let run = headgate(&["check", &bad, "-o", "json"]);
+    assert_eq!(code(&run), 1);
+    let said: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
+    assert_eq!(said["ok"], Value::Bool(false));
+    assert!(said["findings"].as_array().is_some_and(|it| !it.is_empty()), "{said}");
+    assert!(said["findings"][0]["line"].is_number(), "{said}");
+}
+
+#[test]
+fn explain_decides_as_the_data_path_does() {
+    let (_keep, good) = file(GOOD);
+    let explain = |arguments: &[&str]| {
+        let run = Command::new(env!("CARGO_BIN_EXE_headgate"))
+            .args(["explain", "--config", &good])
+            .args(arguments)
+            .env("HEADGATE_TEST_CLI_KEY", OPERATOR)
+            .output()
+            .expect("the binary starts");
+        (code(&run), stdout(&run) + &stderr(&run))
+    };
+    let (open, said) = explain(&["GET", "http://gate.test/a/../x"]);
+    assert!(open == 0 && said.contains("/x"), "{said}");
+    let (shut, said) = explain(&["GET", "http://gate.test/vault/x"]);
+    assert!(shut == 1 && said.contains("401"), "{said}");
+    let key = format!("X-API-Key: {OPERATOR}");
+    let (keyed, said) = explain(&["GET", "http://gate.test/vault/x", "-H", &key]);
+    assert_eq!(keyed, 0, "{said}");
+    assert!(!said.contains(OPERATOR), "{said}");
+    let (encoded, said) = explain(&["GET", "http://gate.test/%76ault%2Fx"]);
+    assert_eq!(encoded, 1, "{said}");
+    let (json, said) = explain(&["GET", "http://gate.test/x", "-o", "json"]);
+    assert!(json == 0 && serde_json::from_str::<Value>(&said).is_ok(), "{said}");
+}
+
+#[test]
+fn a_new_key_can_be_pasted_and_opens() {
+    let run = headgate(&["key", "new", "-o", "json"]);
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    let made: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
+    let (key, digest) =
+        (made["key"].as_str().expect("a key"), made["digest"].as_str().expect("a digest"));
+    let upstream = Upstream::named("x");
+    let gateway = Setup::default()
+        .service("a", &upstream)
+        .route("path: /, service: a, access: \"key:vault\"")
+        .key_line(&format!("name: new, key: \"{digest}\", scopes: [vault]"))
+        .start();
+    gateway.get("/x").key(key).send().expect_text("x");
+    gateway.get("/x").key(digest).send().expect_status(401);
+}
+
+#[test]
+fn the_maintenance_command_switches_a_running_gate() {
+    let upstream = Upstream::named("x");
+    let gateway = Gateway::in_front_of("a", &upstream).start();
+    let url = format!("http://{}", gateway.admin.expect("an admin listener"));
+    let run = headgate(&["maintenance", "on", "--gate", &url, "--reason", "by hand"]);
+    assert_eq!(code(&run), 0, "{}", stderr(&run));
+    gateway.get("/x").send().expect_status(503);
+    let run = headgate(&["maintenance", "status", "--gate", &url]);
+    assert!(stdout(&run).contains("on"), "{}", stdout(&run));
+    assert_eq!(code(&headgate(&["maintenance", "off", "--gate", &url])), 0);
+    gateway.get("/x").send().expect_text("x");
+    let data = format!("http://{}", gateway.data);
+    assert_eq!(code(&headgate(&["maintenance", "on", "--gate", &data])), 4);
+    assert_eq!(code(&headgate(&["maintenance", "on", "--gate", "http://127.0.0.1:1"])), 3);
+}
+
+#[test]
+fn a_gate_without_a_file_forwards_everything_behind_a_key() {
+    let upstream = Upstream::named("x");
+    let mut setup = Setup::default().env("HEADGATE_TEST_QUICK", OPERATOR);
+    let url = upstream.url();
+    let arguments = ["run", "--to", &url, "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+    let more =
+        ["--admin", "127.0.0.1:0", "--key", "env:HEADGATE_TEST_QUICK", "--state", "quick-state"];
+    setup.arguments = Some(arguments.iter().chain(&more).map(|it| (*it).to_owned()).collect());
+    let gateway = setup.start();
+    gateway.get("/any/path").send().expect_status(401);
+    gateway.get("/any/path").key(OPERATOR).send().expect_text("x");
+    gateway.get("/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
+    gateway.get("/any/path").key(OPERATOR).send().expect_status(503);
+}
+
+#[test]
+fn schema_completions_and_versions_are_printed() {
+    let schema: Value =
+        serde_json::from_str(&stdout(&headgate(&["config", "schema"]))).expect("JSON");
+    assert!(schema["properties"]["services"].is_object());
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(stdout(&headgate(&["completions", shell])).contains("headgate"), "{shell}");
+    }
+    assert!(stdout(&headgate(&["--version"])).contains(env!("CARGO_PKG_VERSION")));
+    let (_keep, good) = file(GOOD);
+    let printed = stdout(&headgate(&["config", "print", &good]));
+    assert!(
+        printed.contains("env:HEADGATE_TEST_CLI_KEY") && printed.contains("default"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_gate_that_cannot_start_says_why() {
+    let (_keep, bad) = file(&GOOD.replace("services:", "servces:"));
+    let run = headgate(&["run", &bad]);
+    assert_ne!(code(&run), 0);
+    assert!((stderr(&run) + &stdout(&run)).contains("servces"));
+    // The key's variable is not set.
+    let (_keep, keyless) =
+        file(&format!("listeners: {{ data: 127.0.0.1:0, ops: off, admin: off }}\n{GOOD}"));
+    let run = headgate(&["run", &keyless]);
+    assert_ne!(code(&run), 0);
+    assert!((stderr(&run) + &stdout(&run)).contains("HEADGATE_TEST_CLI_KEY"));
+}
+
+#[test]
+fn the_examples_are_good_configs() {
+    for name in ["standalone", "stockflow"] {
+        let path = format!("{}/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let run = headgate(&["check", &path]);
+        assert_eq!(code(&run), 0, "{name}: {}", stdout(&run));
+    }
+}
+
+#[test]
+fn the_demo_walks_its_own_steps() {
+    let run = headgate(&["demo", "--check"]);
+    assert_eq!(code(&run), 0, "{}{}", stdout(&run), stderr(&run));
+    let run = headgate(&["demo", "--check", "-o", "json"]);
+    let steps: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
+    assert!(steps.as_array().is_some_and(|it| it.len() >= 5), "{steps}");
+}

@@ -1,0 +1,174 @@
+//! A changed config becomes live as a whole, or not at all, and no request pays for it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::support::gateway::TempDir;
+use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Upstream, until};
+
+fn gate(upstream: &RawUpstream) -> Setup {
+    Gateway::in_front_of("a", upstream).key(OPERATOR)
+}
+
+fn only_exact(upstream: &RawUpstream, path: &str) -> Setup {
+    Setup::default()
+        .service("a", upstream)
+        .route(&format!("exact: {path}, service: a, access: public"))
+        .key(OPERATOR)
+}
+
+#[test]
+fn a_file_renamed_over_the_config_becomes_live() {
+    let upstream = Upstream::named("x");
+    let gateway = only_exact(&upstream, "/one").start();
+    gateway.get("/two").send().expect_status(404);
+    gateway.replace_config(&only_exact(&upstream, "/two").yaml());
+    until("the new route", || gateway.get("/two").send().status == 200);
+    gateway.get("/one").send().expect_status(404);
+}
+
+#[test]
+fn a_config_map_that_kubernetes_swaps_becomes_live() {
+    let upstream = Upstream::named("x");
+    let dir = Arc::new(TempDir::new());
+    let mount = dir.0.join("mount");
+    let write = |version: &str, yaml: &str| {
+        let yaml = yaml.replace("{dir}", &dir.0.display().to_string());
+        fs::create_dir_all(mount.join(version)).expect("a temp folder");
+        fs::write(mount.join(version).join("headgate.yaml"), yaml).expect("a temp folder");
+    };
+    write("..v1", &only_exact(&upstream, "/one").yaml());
+    symlink("..v1", mount.join("..data")).expect("a temp folder");
+    symlink("..data/headgate.yaml", mount.join("headgate.yaml")).expect("a temp folder");
+    let gateway = Gateway::start_in(
+        only_exact(&upstream, "/one").at("mount/headgate.yaml"),
+        Arc::clone(&dir),
+    );
+    gateway.get("/one").send().expect_status(200);
+
+    write("..v2", &only_exact(&upstream, "/two").yaml());
+    symlink("..v2", mount.join("..data_tmp")).expect("a temp folder");
+    fs::rename(mount.join("..data_tmp"), mount.join("..data")).expect("a temp folder");
+    fs::remove_dir_all(mount.join("..v1")).expect("a temp folder");
+
+    until("the new route", || gateway.get("/two").send().status == 200);
+}
+
+#[test]
+fn sighup_reloads() {
+    let upstream = Upstream::named("x");
+    let gateway = only_exact(&upstream, "/one").start();
+    gateway.replace_config(&only_exact(&upstream, "/two").yaml());
+    gateway.sighup();
+    until("the new route", || gateway.get("/two").send().status == 200);
+}
+
+#[test]
+fn a_broken_config_is_refused_with_all_its_errors_and_nothing_changes() {
+    let upstream = Upstream::named("x");
+    let gateway = gate(&upstream).start();
+    let before = gateway.generation();
+    let broken = gate(&upstream)
+        .with("limts: { connections: 5 }")
+        .with("timeouts: { idel: 5s }")
+        .route("path: /b/, service: nowhere, access: public")
+        .yaml();
+    let answer = gateway.reload_with(&broken).expect_status(422);
+    for word in ["limts", "idel", "nowhere"] {
+        assert!(answer.text().contains(word), "{word} is not in {}", answer.text());
+    }
+    assert!(answer.text().contains("\"line\""), "{}", answer.text());
+    assert_eq!(gateway.generation(), before);
+    gateway.get("/x").send().expect_text("x");
+    let shown = gateway.admin_get("/api/admin/headgate/config").send().text();
+    assert!(shown.contains("limts"), "{shown}");
+    assert!(gateway.metric("headgate_config_last_reload_successful", "") < 0.5);
+    gateway.ops_get("/readyz").send().expect_status(200);
+
+    gateway
+        .reload_with(&gate(&upstream).with("limits: { connections: 500 }").yaml())
+        .expect_status(200);
+    assert!(gateway.generation() > before);
+    assert!(gateway.metric("headgate_config_last_reload_successful", "") > 0.5);
+}
+
+#[test]
+fn the_same_config_again_makes_no_new_generation() {
+    let upstream = Upstream::named("x");
+    let setup = gate(&upstream);
+    let yaml = setup.yaml();
+    let gateway = setup.start();
+    let before = gateway.generation();
+    for _ in 0..3 {
+        gateway.reload_with(&yaml).expect_status(200);
+    }
+    assert_eq!(gateway.generation(), before);
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_and_says_so() {
+    let upstream = Upstream::named("x");
+    let gateway = gate(&upstream).start();
+    let moved = gate(&upstream)
+        .with("listeners: { data: 127.0.0.1:1, ops: 127.0.0.1:0, admin: 127.0.0.1:0 }");
+    let answer = gateway.reload_with(&moved.yaml()).expect_status(422);
+    assert!(answer.text().contains("restart"), "{}", answer.text());
+}
+
+#[test]
+fn connections_and_pools_live_on() {
+    let upstream = Upstream::named("x");
+    let gateway = gate(&upstream).start();
+    let mut client = gateway.connect();
+    for round in 0..5 {
+        client.get("/x", "").response().expect_text("x");
+        let more = gate(&upstream).route(&format!("path: /r{round}/, service: a, access: public"));
+        gateway.reload_with(&more.yaml()).expect_status(200);
+    }
+    client.get("/x", "").response().expect_text("x");
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn every_reload_under_load_is_seen_by_the_next_request_and_fails_none() {
+    let (old, new) = (Upstream::named("old"), Upstream::named("new"));
+    let setup = |path: &str| {
+        gate(&old)
+            .with("cores: 2")
+            .service("b", &new)
+            .route(&format!("exact: {path}, service: b, access: public"))
+    };
+    let gateway = setup("/r").start();
+    let (stop, served, failures) =
+        (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = gateway.connect();
+                while !stop.load(Ordering::Relaxed) {
+                    match client.get("/load", "").try_response("GET") {
+                        Ok(answer) if answer.status == 200 && answer.text() == "old" => {
+                            served.fetch_add(1, Ordering::Relaxed);
+                        }
+                        _ => {
+                            failures.fetch_add(1, Ordering::Relaxed);
+                            client = gateway.connect();
+                        }
+                    }
+                }
+            });
+        }
+        let mut client = gateway.connect();
+        for round in 0..40 {
+            let path = format!("/r{round}");
+            client.get(&path, "").response().expect_text("old");
+            gateway.reload_with(&setup(&path).yaml()).expect_status(200);
+            client.get(&path, "").response().expect_text("new");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(failures.load(Ordering::Relaxed), 0);
+    assert!(served.load(Ordering::Relaxed) > 100, "there was no load");
+}

@@ -1,0 +1,131 @@
+//! Tables of heads and of upstream misbehaviours, run over real sockets.
+
+mod upstreams;
+
+use std::fmt::Write as _;
+
+use crate::support::wire::WireError;
+use crate::support::{Exchange, Gateway, RawClient, RawUpstream};
+use upstreams::{Expect, Misbehaviour, Reuse, Step, TABLES};
+
+/// Short, so that upstreams that say nothing do not cost a test run minutes.
+const TIMEOUTS: &str = "timeouts: { connect: 2s, responseHead: 400ms, responseStall: 400ms }";
+
+#[test]
+fn every_upstream_misbehaviour_has_its_one_answer() {
+    let upstream = RawUpstream::start(misbehave);
+    let gateway =
+        Gateway::in_front_of("odd", &upstream).only_service("odd", &upstream, TIMEOUTS).start();
+    let mut report = String::new();
+    for case in TABLES.iter().copied().flatten() {
+        for warm in [false, true] {
+            if let Err(why) = run(&gateway, &upstream, case, warm) {
+                let _ = writeln!(report, "{} (reused connection: {warm}): {why}", case.name);
+            }
+        }
+    }
+    assert!(report.is_empty(), "{} rows differ:\n{report}", report.lines().count());
+    assert_eq!(upstream.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn the_table_of_misbehaviours_is_large_and_has_no_name_twice() {
+    let mut names: Vec<&str> = TABLES.iter().copied().flatten().map(|it| it.name).collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert!(count >= 60 && names.len() == count, "{count} rows, {} names", names.len());
+}
+
+/// One row: a fresh client connection over an upstream connection that is new (`!warm`) or has served before.
+fn run(
+    gateway: &Gateway,
+    upstream: &RawUpstream,
+    case: &Misbehaviour,
+    warm: bool,
+) -> Result<(), String> {
+    if warm {
+        normal(&mut gateway.connect(), case.name)?;
+    } else {
+        upstream.drop_connections();
+    }
+    let mut client = gateway.connect();
+    let path = format!("/case/{}", case.name);
+    client.send(format!("{} {path} HTTP/1.1\r\nHost: gate.test\r\n\r\n", case.method));
+    let survives = check(case, &mut client)?;
+    let used = upstream.last();
+    if used.target != path {
+        return Err(format!("the newest request at the upstream is {}", used.target));
+    }
+    if survives {
+        normal(&mut client, case.name).map_err(|it| format!("same client connection: {it}"))?;
+    } else if !client.is_closed() {
+        return Err("the client connection stays open".to_owned());
+    }
+    normal(&mut gateway.connect(), case.name).map_err(|it| format!("next connection: {it}"))?;
+    let reused = upstream
+        .received()
+        .iter()
+        .rev()
+        .take(2)
+        .any(|it| it.target.starts_with("/normal/") && it.connection == used.connection);
+    let expected = case.reuse == Reuse::Kept;
+    (reused == expected)
+        .then_some(())
+        .ok_or_else(|| format!("upstream connection reused: {reused}"))
+}
+
+/// Compares what the client sees; says whether its connection survives.
+fn check(case: &Misbehaviour, client: &mut RawClient) -> Result<bool, String> {
+    match (case.expect, client.try_response(case.method)) {
+        (Expect::Refused(status, code), Ok(response)) => {
+            let seen = (response.status, response.code().unwrap_or_default());
+            let expected = (status, code.to_owned());
+            let same = seen == expected;
+            same.then_some(true).ok_or_else(|| format!("{seen:?}, not {expected:?}"))
+        }
+        (Expect::Passes(status, body), Ok(response)) => {
+            let same = response.status == status && response.text() == body;
+            same.then_some(true).ok_or_else(|| format!("{} {:?}", response.status, response.text()))
+        }
+        (Expect::Broken(status, begin), Err(broken)) => {
+            let head = broken.head.ok_or_else(|| format!("no head: {:?}", broken.why))?;
+            let ended = matches!(broken.why, WireError::Truncated | WireError::Reset);
+            let same = head.start.starts_with(&format!("HTTP/1.1 {status} "));
+            let begins = broken.body.starts_with(begin.as_bytes());
+            let seen = || format!("{}, {:?}, {:?}", head.start, broken.why, broken.body.len());
+            (ended && same && begins).then_some(false).ok_or_else(seen)
+        }
+        (expected, Ok(response)) => {
+            Err(format!("whole {} {:?}, not {expected:?}", response.status, response.text()))
+        }
+        (expected, Err(broken)) => Err(format!("{:?}, not {expected:?}", broken.why)),
+    }
+}
+
+/// A request that any gate must get right, whatever went before.
+fn normal(client: &mut RawClient, name: &str) -> Result<(), String> {
+    let path = format!("/normal/{name}");
+    let seen = client.get(&path, "").try_response("GET").map_err(|it| format!("{it:?}"))?;
+    let right = seen.status == 200 && seen.text() == path;
+    right.then_some(()).ok_or_else(|| format!("normal request: {} {:?}", seen.status, seen.text()))
+}
+
+/// Answers normal paths with themselves, and a case by its steps.
+fn misbehave(exchange: &mut Exchange) {
+    let path = exchange.path();
+    let Some(name) = path.strip_prefix("/case/") else {
+        return exchange.respond(200, "", path.as_bytes());
+    };
+    let case =
+        TABLES.iter().copied().flatten().find(|it| it.name == name).expect("a row of the table");
+    for step in case.steps {
+        match step {
+            Step::Say(bytes) => _ = exchange.send(bytes),
+            Step::Repeat(bytes, times) => _ = exchange.send(bytes.repeat(*times)),
+            Step::Close => exchange.close(),
+            Step::Reset => exchange.reset(),
+            Step::Hang => exchange.hang(),
+        }
+    }
+}
