@@ -70,6 +70,10 @@ pub async fn admin<D: Transport>(
             refusal(core, &Reject::BodyTooLarge, record.request_id.as_str())
         }
     };
+    let answer = match answer.headers.iter().any(|it| it.0 == "X-Request-ID") {
+        true => answer,
+        false => answer.with("X-Request-ID", record.request_id.as_str()),
+    };
     let mut out = core.buffers.take();
     encode::answer(&mut out, &answer, version, keep, head_only);
     record.answered(answer.status, out.len() as u64);

@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::generation::build::{Sources, build};
 use crate::generation::live::Order;
-use crate::generation::{Gate, Generation, LiveService};
+use crate::generation::{Gate, Generation};
 use crate::model::Coverage;
 use crate::telemetry::metrics::Metrics;
 

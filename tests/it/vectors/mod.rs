@@ -85,7 +85,9 @@ fn run_head(gateway: &Gateway, upstream: &RawUpstream, case: &heads::Head) -> Re
             };
             let raw = &seen.head.raw;
             for part in upstream_sees {
-                raw.contains(part).then_some(()).ok_or_else(|| format!("no {part:?} in {raw:?}"))?;
+                raw.contains(part)
+                    .then_some(())
+                    .ok_or_else(|| format!("no {part:?} in {raw:?}"))?;
             }
             for part in upstream_lacks {
                 let has = raw.to_ascii_lowercase().contains(&part.to_ascii_lowercase());
