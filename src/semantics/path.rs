@@ -139,11 +139,13 @@ fn is_under(path: &str, prefix: &str) -> bool {
 fn needs_decoding(path: &[u8]) -> bool {
     memchr::memchr3_iter(b'%', b';', b'.', path).any(|at| match path.get(at) {
         Some(b'%') => match path.get(at + 1..at + 3).and_then(hex_byte) {
-            // A slash in any spelling, an escape or parameters to come, what may end a path, blanks that Windows
-            // trims, and the first bytes of overlong UTF-8.
+            // Windows trims blanks at the end of a name.
+            Some(b' ') => matches!(path.get(at + 3), None | Some(b'/' | b'.' | b';' | b'%')),
+            // A slash in any spelling, an escape or parameters to come, what may end a path, and the first bytes of
+            // overlong UTF-8.
             Some(code) => matches!(
                 code,
-                b'/' | b'\\' | b'%' | b'.' | b';' | b'?' | b'#' | b' ' | 0xc0 | 0xc1 | 0xe0 | 0xf0
+                b'/' | b'\\' | b'%' | b'.' | b';' | b'?' | b'#' | 0xc0 | 0xc1 | 0xe0 | 0xf0
             ),
             None => true,
         },
