@@ -65,8 +65,8 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     let Start { origin, inherited, access_log, json } = start;
     let Inherited { data, ops, admin } = inherited;
 
-    let metrics = Metrics::new(parts::CORES_MAX);
     let loaded = origin.load().map_err(AppError::Config)?;
+    let metrics = Metrics::new(parts::cores(&loaded.config));
     let (generation, warnings) = loaded.build(None, &metrics).map_err(AppError::Config)?;
     for warning in &warnings {
         tracing::warn!(line = warning.line, path = warning.path, "{}", warning.message);

@@ -1,5 +1,6 @@
 //! Builds what a process is made of, one step per function.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -29,11 +30,13 @@ use crate::wire::dns;
 use crate::wire::listener::{HAND_OVER_MAX, Handed, Spread, per_core};
 use crate::wire::socket::Socket;
 
-/// Most threads of the data path; metrics have a shard for each.
-pub const CORES_MAX: usize = 64;
+/// Most threads of the data path.
+const CORES_MAX: usize = 256;
 
-fn machine_cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+/// Threads of the data path: as configured, or one per core of the machine.
+pub fn cores(config: &Config) -> usize {
+    let machine = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    config.cores.unwrap_or_else(machine).get().min(CORES_MAX)
 }
 
 /// Everything but sockets and threads.
@@ -82,7 +85,7 @@ impl Parts {
         warnings: &[Finding],
         metrics: Arc<Metrics>,
     ) -> Result<Self, AppError> {
-        let cores = generation.config.cores.map_or_else(machine_cores, std::num::NonZeroUsize::get);
+        let cores = cores(&generation.config);
         let dir = generation.config.state_dir.clone();
         let opened = Switch::in_dir(&dir).await;
         let (switch, notes) = opened.map_err(|source| AppError::State { dir, source })?;
@@ -91,8 +94,8 @@ impl Parts {
         }
         let generation = Arc::new(generation);
         look_up_names(&generation).await;
-        let (senders, orders) = channels(cores.min(CORES_MAX), ORDERS_MAX);
-        let (ways, handed) = channels(cores.min(CORES_MAX), HAND_OVER_MAX);
+        let (senders, orders) = channels(cores, ORDERS_MAX);
+        let (ways, handed) = channels(cores, HAND_OVER_MAX);
         let gate = Gate { generation: Arc::clone(&generation), modes: switch.current() };
         let live = Arc::new(Live::new(gate, senders));
         let bad_keys = Arc::new(BadKeys::new(generation.config.limits.bad_keys_per_minute));

@@ -1,6 +1,7 @@
 //! What is wrong with a config, where, and what was expected.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -96,6 +97,25 @@ impl Finding {
         let _ = writeln!(text, "{gutter} |");
         let _ = writeln!(text, "{number} | {}", self.snippet);
         let _ = writeln!(text, "{gutter} | {pad}{carets}{hint}");
+    }
+}
+
+/// On one line, for logs and status.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if self.line > 0 {
+            write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        write!(f, ": {}: ", self.severity.word())?;
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.nearest {
+            Some(it) => write!(f, " (did you mean `{it}`?)"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -216,16 +236,17 @@ impl<'a> Source<'a> {
         let Some(text) = line.checked_sub(1).and_then(|it| self.lines.get(it)) else {
             return (String::new(), 0);
         };
-        let shown: Vec<char> = text
+        let length = text.chars().count();
+        let start = if length <= WINDOW { 0 } else { column.saturating_sub(WINDOW / 2) };
+        let start = start.min(length.saturating_sub(WINDOW));
+        let window: String = text
             .chars()
             .enumerate()
+            .skip(start)
+            .take(WINDOW)
             .map(|(index, c)| if self.hides(line, index + 1) { '*' } else { tame(c) })
             .collect();
-        let start = if shown.len() <= WINDOW { 0 } else { column.saturating_sub(WINDOW / 2) };
-        let start = start.min(shown.len().saturating_sub(WINDOW));
-        let window: String = shown.iter().skip(start).take(WINDOW).collect();
-        let cut = window.trim_end().to_owned();
-        (cut, column.saturating_sub(start))
+        (window.trim_end().to_owned(), column.saturating_sub(start))
     }
 
     fn hides(&self, line: usize, column: usize) -> bool {
@@ -285,6 +306,7 @@ mod tests {
             Spot { place: Place { line: 1, column: 301, width: 6 }, path: String::from("a") };
         let found = Problem::error(spot, "odd\u{7}").expected("even").at(&source);
         assert_eq!(found.message, "odd\u{FFFD}");
+        assert_eq!(found.to_string(), "f.yaml:1:301: error: a: odd\u{FFFD}");
         assert!(found.snippet.contains("******\u{FFFD}[31m tail"), "{}", found.snippet);
         let under: String = found.snippet.chars().skip(found.snippet_column - 1).take(6).collect();
         assert_eq!(under, "******");

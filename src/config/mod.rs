@@ -68,6 +68,19 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// Files that hold keys: they are watched beside the config file.
+    pub fn key_files(&self) -> Vec<PathBuf> {
+        self.keys
+            .iter()
+            .filter_map(|key| match &key.source {
+                KeySource::File(path) => Some(path.clone()),
+                KeySource::Env(_) | KeySource::Digest(_) => None,
+            })
+            .collect()
+    }
+}
+
 /// Where the gate listens.
 #[derive(Clone, Debug)]
 pub struct Listeners {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::findings::{Finding, Problem, Problems, Source, Spot};
+use super::lower::listeners::overlap;
 use super::lower::{Wrong, words};
 use super::{
     AdminListen, Config, Key, KeySource, Listeners, OnRevoke, PathMatch, Retry, Route, Service,
@@ -161,7 +162,7 @@ impl Say<'_> {
         let mut taken = vec![data];
         for (flag, address) in [("--ops", ops), ("--admin", admin)] {
             let Some(address) = address else { continue };
-            if address.port() != 0 && taken.contains(&address) {
+            if taken.iter().any(|it| overlap(*it, address)) {
                 let message = format!("`{address}` is already taken by another listener");
                 self.wrong(flag, Wrong::new(message, "an address of its own"));
             }

@@ -205,6 +205,24 @@ fn a_text_that_is_too_large_or_a_bomb_is_refused() {
     }
 }
 
+#[test]
+fn a_thousand_routes_and_keys_and_a_thousand_mistakes_are_no_trouble() {
+    use std::fmt::Write as _;
+    let (mut good, mut bad) = (String::from(SHORTEST), String::from(SHORTEST));
+    let mut routes = String::new();
+    for index in 0..1000 {
+        let _ = writeln!(routes, "  - {{ path: /r{index}/, service: app, access: key:app }}");
+        let _ = writeln!(good, "  - {{ name: k{index}, key: file:k{index}, scopes: [app] }}");
+        let _ = writeln!(bad, "  - {{ name: k{index}, key: k{index}, scops: [app] }}");
+    }
+    let routed = |text: &str| text.replace("keys:\n", &format!("{routes}keys:\n"));
+    let config = parse(&routed(&good), Path::new("/etc/f.yaml")).unwrap().config;
+    assert_eq!((config.routes.len(), config.keys.len()), (1001, 1001));
+    assert_eq!(config.key_files()[999], Path::new("/etc/k999"));
+    let Err(findings) = parse(&routed(&bad), Path::new("f.yaml")) else { panic!("it is bad") };
+    assert_eq!(findings.len(), 3000);
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_panics(text in "([ \\n:,{}\\[\\]\"'&*#|>-]|[a-z]{1,3}|keys|routes|services|é|\t){0,60}") {

@@ -1,5 +1,6 @@
 //! YAML text becomes a tree in which every node knows its line, column and path.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -132,17 +133,17 @@ impl Tree {
         problems: &Problems,
     ) -> Vec<(NodeId, NodeId)> {
         let mut ids: Vec<(NodeId, NodeId)> = Vec::with_capacity(entries.len());
+        let mut first_lines: HashMap<String, usize> = HashMap::new();
         for (key, item) in entries {
-            let below =
-                if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
+            let below = below(path, &key.value);
             let label = place(&key);
             let key_id = self.add(label, None, below.clone());
-            if let Some(first) = ids.iter().find(|it| self.text(it.0) == key.value) {
-                let line = self.node(first.0).place.line;
+            if let Some(line) = first_lines.get(&key.value) {
                 let message = format!("`{}` is given twice, first in line {line}", key.value);
                 problems.push(Problem::error(self.spot(key_id), message).expected("one of them"));
                 continue;
             }
+            first_lines.insert(key.value.clone(), label.line);
             if let Some(node) = self.nodes.get_mut(key_id) {
                 node.value = Value::Text(key.value);
             }
@@ -153,6 +154,15 @@ impl Tree {
         ids
     }
 }
+
+/// The path of a field. Every node has its own, so a key of absurd length stands in it cut.
+fn below(path: &str, key: &str) -> String {
+    let short: String = key.chars().take(KEY_CHARS_MAX).collect();
+    if path.is_empty() { short } else { format!("{path}.{short}") }
+}
+
+/// Characters of a key in a path.
+const KEY_CHARS_MAX: usize = 64;
 
 fn top() -> Place {
     Place { line: 1, column: 1, width: 1 }

@@ -134,8 +134,7 @@ impl Asked<'_> {
         }
         if guard.exact {
             // Servers like to treat `/x/` as `/x`; what lies deeper is not protected by an exact path.
-            let is_own = own_exact && own == self.path;
-            return !is_own && self.path.trim_end_matches('/').eq_ignore_ascii_case(&guard.path);
+            return self.path.trim_end_matches('/').eq_ignore_ascii_case(&guard.path);
         }
         !is_at_or_under(own, &guard.path)
     }
@@ -217,6 +216,7 @@ mod tests {
         let health = fixture::exactly("/api/kubesnap/health", fixture::public("", 2));
         let open = fixture::public("/api/kubesnap/open", 2);
         let all = fixture::public("", 0);
+        let beside = fixture::public("/only", 0);
         for (path, own, scopes) in [
             ("/api/kubesnap/health", &health, &[][..]),
             ("/api/kubesnap/open/x", &open, &[]),
@@ -228,6 +228,11 @@ mod tests {
             ("/api/kubesnapper", &all, &[]),
             ("/only", &all, &["only"]),
             ("/only/", &all, &["only"]),
+            ("/only/", &beside, &["only"]),
+            ("/only%2F", &beside, &["only"]),
+            ("/only/deeper", &beside, &[]),
+            ("/api/admin./x", &all, &["admin"]),
+            ("/api/admin%20/x", &all, &["admin"]),
             ("/ONLY", &all, &["only"]),
             ("/only/deeper", &all, &[]),
             ("/only%2F", &all, &["only"]),
@@ -271,6 +276,8 @@ mod tests {
             "api",
             "API",
             "admin",
+            "admin.",
+            "admin%20",
             "Admin",
             "kubesnap",
             "health",

@@ -120,7 +120,17 @@ impl Fixed {
 
 /// A finding of the task's own, about no line of the text.
 fn finding(path: &str, message: &str, expected: &str) -> Value {
-    json!({ "severity": "error", "line": 0, "column": 0, "path": path, "message": message, "expected": expected })
+    json!({
+        "severity": "error",
+        "file": "",
+        "line": 0,
+        "column": 0,
+        "message": message,
+        "expected": expected,
+        "nearest": null,
+        "snippet": "",
+        "path": path,
+    })
 }
 
 /// What is live, as far as the task must know.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::admin::Call;
+use crate::admin::{ANONYMOUS, Call};
 use crate::config::{OnRevoke, Retry};
 use crate::model::{ServiceId, UnixMs};
 use crate::proxy::core::{Core, Phase, Pinned};
@@ -273,7 +273,7 @@ impl<'a> Seen<'_, 'a> {
                 method: self.head.method.to_owned(),
                 endpoint: call.endpoint.clone(),
                 query: self.head.query.map(str::to_owned),
-                actor: call.actor.unwrap_or("anonymous").to_owned(),
+                actor: call.actor.unwrap_or(ANONYMOUS).to_owned(),
                 request_id: record.request_id.as_str().to_owned(),
                 suspicious_fetch: self.is_suspicious_fetch(),
                 body: Vec::new(),

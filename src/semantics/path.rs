@@ -466,7 +466,9 @@ mod tests {
 
     /// What six kinds of servers make of a path, each written as plainly as can be.
     mod servers {
-        pub(super) const ALL: [(&str, fn(&str) -> String); 7] = [
+        type Server = (&'static str, fn(&str) -> String);
+
+        pub(super) const ALL: [Server; 7] = [
             ("nginx", |it| resolved(&decoded(it, true))),
             ("Apache", |it| resolved(&decoded(it, false))),
             ("Starlette", |it| decoded(it, true)),

@@ -16,9 +16,11 @@ use crate::auth::{Keyring, NewKey, digest};
 use crate::config::{
     Authority, Config, Limits, Listeners, Log, Maintenance, Service, ServiceTimeouts, Timeouts,
 };
+use crate::generation::build::{Sources, build};
 use crate::generation::live::Order;
 use crate::generation::{Gate, Generation, LiveService};
 use crate::model::Coverage;
+use crate::telemetry::metrics::Metrics;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -200,6 +202,7 @@ fn config(max_ttl: Option<Duration>) -> Config {
         keys: Vec::new(),
         admin_service: None,
         status_needs_key: false,
+        admin_on_data: true,
         maintenance: Maintenance { status: 503, retry_after: SECOND, max_ttl },
         cors: None,
         limits: Limits {
@@ -225,13 +228,6 @@ fn config(max_ttl: Option<Duration>) -> Config {
 }
 
 fn generation(config: Config) -> Generation {
-    let services = config.services.iter().map(|it| {
-        Arc::new(LiveService {
-            service: it.clone(),
-            endpoints: Arc::default(),
-            in_flight: Arc::default(),
-        })
-    });
     let key = |name: &str, expires_at| NewKey {
         name: name.to_owned(),
         scopes: vec!["admin".to_owned()],
@@ -239,11 +235,16 @@ fn generation(config: Config) -> Generation {
         not_before: None,
         expires_at,
     };
-    Generation {
-        number: 7,
-        hash: "0123456789abcdef".to_owned(),
-        services: services.collect(),
-        config,
-        keyring: Keyring::build(vec![key("ci", None), key("gone", Some(UnixMs(9)))]),
-    }
+    let sources = Sources {
+        read: &crate::config::secret::read,
+        endpoints: &|_| Arc::default(),
+        metrics: &Metrics::new(1),
+        now: UnixMs(1),
+        file: "test",
+    };
+    let mut generation = build(config, b"", None, &sources).expect("a generation").generation;
+    generation.number = 7;
+    generation.hash = "0123456789abcdef".to_owned();
+    generation.keyring = Keyring::build(vec![key("ci", None), key("gone", Some(UnixMs(9)))]);
+    generation
 }

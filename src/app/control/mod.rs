@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::admin::{Admin, Call};
 use crate::app::control::door::Door;
@@ -28,6 +28,9 @@ const ACTOR: &str = "admin-listener";
 
 /// A toggle that waits for running requests may take as long as it was asked to.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(900);
+
+/// Admin calls that may run at once.
+const CALLS_MAX: usize = 64;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +110,8 @@ pub struct Control {
     admin: Arc<Admin>,
     metrics: Arc<CoreMetrics>,
     bad_key: Box<BadKey>,
+    /// Calls that may run, also of callers that have hung up.
+    places: Arc<Semaphore>,
 }
 
 impl Control {
@@ -117,14 +122,20 @@ impl Control {
         metrics: &Metrics,
         bad_key: Box<BadKey>,
     ) -> Self {
-        Self { live, admin, metrics: metrics.control(), bad_key }
+        Self {
+            live,
+            admin,
+            metrics: metrics.control(),
+            bad_key,
+            places: Arc::new(Semaphore::new(CALLS_MAX)),
+        }
     }
 
     async fn answer(&self, asked: Asked) -> Answer {
         let sent = asked.headers.get("x-request-id").map(|it| it.as_bytes());
         let id = request_id(sent, fresh());
         let answer = match self.admit(&asked, id.as_str()) {
-            Ok(Some(call)) => self.admin.answer(call).await,
+            Ok(Some(call)) => self.call(call).await,
             Ok(None) => index(),
             Err(refusal) => refusal,
         };
@@ -132,6 +143,26 @@ impl Control {
             return answer;
         }
         answer.with("X-Request-ID", id.as_str())
+    }
+
+    /// Runs the call as a task of its own: a caller that hangs up must not leave a toggle half done.
+    async fn call(&self, call: Call) -> Answer {
+        let request_id = call.request_id.clone();
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.metrics.refused("too-many-calls");
+            let detail = "too many admin calls are running";
+            return problem(503, "too-many-calls", detail, &request_id).with("Retry-After", "1");
+        };
+        let admin = Arc::clone(&self.admin);
+        let running = tokio::spawn(async move {
+            let answer = admin.answer(call).await;
+            drop(place);
+            answer
+        });
+        running.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "admin call broke off");
+            problem(500, "internal", "the call broke off; see the log", &request_id)
+        })
     }
 
     /// The call that a request is, if whoever sends it may; `None` is the index.
@@ -207,4 +238,56 @@ fn index() -> Answer {
     let body = b"headgate admin listener\n\n/api/admin/maintenance/status|on|off\n/api/admin/headgate/...\n";
     let answer = Answer { status: 200, headers: Vec::new(), body: body.to_vec() };
     answer.with("Content-Type", "text/plain; charset=utf-8").with("Cache-Control", "no-store")
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::ops::Readiness;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn the_ops_listener_shows_the_drain_and_stops() {
+        let socket = open_ops(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = socket.tcp_address().unwrap();
+        let readiness = Arc::new(Readiness::default());
+        let ops = Ops::new(Arc::clone(&readiness), Metrics::new(1));
+        let (stop, stopped) = watch::channel(false);
+        let served = tokio::spawn(serve_ops(socket, ops, stopped));
+
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503 "));
+        readiness.set_config_live();
+        readiness.set_cores_running();
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
+        readiness.set_draining();
+        assert!(get(address, "/readyz").await.ends_with("readyz check failed\n"));
+        let page = get(address, "/metrics").await;
+        assert!(page.contains("content-type: application/openmetrics-text; version=1.0.0"));
+        assert!(page.ends_with("# EOF\n"));
+
+        stop.send(true).unwrap();
+        timeout(Duration::from_secs(10), served).await.unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_cannot_be_opened_says_which_and_where() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let error = open_admin(&AdminListen::Tcp(address)).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("the admin listener cannot listen on {address}"));
+        assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
+    }
 }

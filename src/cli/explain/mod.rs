@@ -13,7 +13,7 @@ use crate::auth::digest;
 use crate::cli::explain::report::{Notes, Report};
 use crate::cli::{Output, exit};
 use crate::config::secret::{self, Resolved};
-use crate::config::{self, Config, KeySource, findings};
+use crate::config::{self, Config, KeySource, defaults, findings};
 use crate::generation::build::{Built, Sources, build};
 use crate::generation::{Gate, Generation};
 use crate::maintenance::{Modes, Window};
@@ -41,7 +41,7 @@ pub struct Cmd {
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<String>,
     /// The config file.
-    #[arg(long, value_name = "FILE", default_value = "headgate.yaml")]
+    #[arg(long, value_name = "FILE", default_value = defaults::FILE)]
     config: PathBuf,
     /// Who connects to the gate: a trusted proxy's address makes X-Forwarded-* count.
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use super::super::decode::At;
 use super::super::raw;
 use super::super::tree::NodeId;
 use super::super::{AdminListen, Key, Listeners, defaults};
@@ -12,43 +13,54 @@ use crate::model::SCOPE_ADMIN;
 
 pub(super) fn listeners(raw: &raw::Document, cx: &Cx<'_>, keys: &[Key]) -> Listeners {
     let given = raw.listeners.as_ref().and_then(|it| it.value.as_ref());
-    let data = given.and_then(|it| it.data.as_ref());
-    let mut taken: Vec<(NodeId, SocketAddr)> = Vec::new();
-    let data_addresses = match data.and_then(|at| at.value.as_ref().map(|it| (at.id, it))) {
-        None => vec![defaults::DATA],
-        Some((id, some)) => {
-            if some.0.is_empty() {
-                cx.push(cx.error(id, "the list is empty").expected("at least one address"));
-            }
-            let read = some.0.iter().filter_map(|at| Some((at.id, cx.word(at, words::address)?)));
-            taken.extend(read);
-            taken.iter().map(|it| it.1).collect()
-        }
-    };
     let ops_at = given.and_then(|it| it.ops.as_ref());
+    let admin_at = given.and_then(|it| it.admin.as_ref());
+    let mut taken = data(given, cx);
+    let listeners_data = taken.iter().map(|it| it.address).collect();
     let ops = ops_at.map_or(Some(defaults::OPS), |at| {
         cx.word(at, words::address_or_off).unwrap_or(Some(defaults::OPS))
     });
-    let admin_at = given.and_then(|it| it.admin.as_ref());
     let loopback = Some(AdminListen::Tcp(defaults::ADMIN));
     let admin = admin_at.map_or_else(
         || loopback.clone(),
         |at| cx.word(at, |text| words::admin_listen(text, cx.folder)).unwrap_or(loopback.clone()),
     );
-    taken.extend(ops_at.and_then(|at| ops.map(|it| (at.id, it))));
-    if let (Some(at), Some(AdminListen::Tcp(address))) = (admin_at, &admin) {
-        taken.push((at.id, *address));
+    taken.extend(ops.map(|address| Taken { id: ops_at.map(|it| it.id), what: "ops", address }));
+    if let Some(AdminListen::Tcp(address)) = admin {
+        taken.push(Taken { id: admin_at.map(|it| it.id), what: "admin", address });
     }
-    refuse_doubles(&taken, cx);
+    refuse_overlaps(&taken, cx);
     let outside = matches!(&admin, Some(AdminListen::Tcp(it)) if !it.ip().is_loopback());
     if let (true, Some(at)) = (outside && !any_admin(keys), admin_at) {
         let message = "the admin listener is open to the network and no key could open it";
-        cx.push(
-            cx.error(at.id, message)
-                .expected("a loopback address, `unix:PATH`, `off`, or a key with scope `admin`"),
-        );
+        let expected = "a loopback address, `unix:PATH`, `off`, or a key with scope `admin`";
+        cx.push(cx.error(at.id, message).expected(expected));
     }
-    Listeners { data: data_addresses, ops, admin, admin_needs_key: needs_key(raw, cx, outside) }
+    let admin_needs_key = needs_key(raw, cx, outside);
+    Listeners { data: listeners_data, ops, admin, admin_needs_key }
+}
+
+/// An address and who has it.
+struct Taken {
+    /// `None`: it is the default.
+    id: Option<NodeId>,
+    what: &'static str,
+    address: SocketAddr,
+}
+
+fn data(given: Option<&raw::Listeners>, cx: &Cx<'_>) -> Vec<Taken> {
+    let what = "data";
+    let Some(at) = given.and_then(|it| it.data.as_ref()) else {
+        return vec![Taken { id: None, what, address: defaults::DATA }];
+    };
+    let list = at.value.as_ref().map_or(&[][..], |it| &it.0);
+    if list.is_empty() && at.value.is_some() {
+        cx.push(cx.error(at.id, "the list is empty").expected("at least one address"));
+    }
+    let read = |at: &At<String>| {
+        Some(Taken { id: Some(at.id), what, address: cx.word(at, words::address)? })
+    };
+    list.iter().filter_map(read).collect()
 }
 
 /// Always off loopback; else as the config says.
@@ -66,15 +78,28 @@ fn any_admin(keys: &[Key]) -> bool {
     keys.iter().any(|key| key.scopes.iter().any(|it| it == SCOPE_ADMIN))
 }
 
-fn refuse_doubles(taken: &[(NodeId, SocketAddr)], cx: &Cx<'_>) {
-    for (index, (id, address)) in taken.iter().enumerate() {
-        let first = taken.iter().take(index).find(|it| it.1 == *address && address.port() != 0);
-        if let Some((first, _)) = first {
-            let path = &cx.tree.node(*first).path;
-            let message = format!("`{address}` is already taken by `{path}`");
-            cx.push(cx.error(*id, message).expected("an address of its own"));
-        }
+fn refuse_overlaps(taken: &[Taken], cx: &Cx<'_>) {
+    for (index, later) in taken.iter().enumerate() {
+        let earlier = taken.iter().take(index).find(|it| overlap(it.address, later.address));
+        let Some(earlier) = earlier else { continue };
+        // At the one that stands in the file.
+        let (here, there) = if later.id.is_some() { (later, earlier) } else { (earlier, later) };
+        let Some(id) = here.id else { continue };
+        let whose = if there.id.is_some() { "" } else { ", by default" };
+        let message = format!(
+            "`{}` is taken: `{}` is the address of `listeners.{}`{whose}",
+            here.address, there.address, there.what,
+        );
+        cx.push(cx.error(id, message).expected("an address of its own"));
     }
+}
+
+/// Whether both cannot be listened on: the same port, and one address within the other. Port 0 is any free one.
+pub(in crate::config) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let ips = one.ip() == other.ip()
+        || (one.is_ipv4() == other.is_ipv4()
+            && (one.ip().is_unspecified() || other.ip().is_unspecified()));
+    ips && one.port() == other.port() && one.port() != 0
 }
 
 pub(super) fn trusted_proxies(raw: &raw::Document, cx: &Cx<'_>) -> Vec<IpNet> {

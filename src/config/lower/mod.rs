@@ -2,7 +2,7 @@
 
 mod access;
 mod keys;
-mod listeners;
+pub(super) mod listeners;
 mod numbers;
 mod routes;
 mod services;

@@ -269,3 +269,103 @@ pub(in crate::config) fn origin(text: &str) -> Result<String, Wrong> {
     let valid = host(name).is_ok_and(|lower| lower == name);
     if valid && port { Ok(text.to_owned()) } else { Err(wrong()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{access, admin_listen, host, key_source, network, origin, scope, time, upstream};
+    use crate::config::{AdminListen, KeySource};
+    use crate::model::{Access, UnixMs};
+    use std::path::{Path, PathBuf};
+
+    #[test]
+    fn upstreams_are_hosts_with_ports() {
+        for (text, expected) in [
+            ("http://app", Some(("app", 80))),
+            ("HTTP://App:8000/", Some(("app", 8000))),
+            ("http://10.0.0.1:1", Some(("10.0.0.1", 1))),
+            ("http://[::1]", Some(("::1", 80))),
+            ("http://[fe80::1]:65535", Some(("fe80::1", 65535))),
+            (
+                "http://kubesnap-service.kubesnap.svc.cluster.local:9001",
+                Some(("kubesnap-service.kubesnap.svc.cluster.local", 9001)),
+            ),
+            ("http://app:+80", None),
+            ("http://app:65536", None),
+            ("http://app:80:80", None),
+            ("http://::1", None),
+            ("http://a..b", None),
+            ("http:///", None),
+            ("http://a b", None),
+            ("//app", None),
+            ("", None),
+        ] {
+            let found = upstream(text).ok();
+            let found = found.as_ref().map(|it| (it.host.as_str(), it.port));
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn references_to_keys_are_read_and_relative_to_the_folder() {
+        let folder = Path::new("/etc/gate");
+        let mut bytes = [0xab; 32];
+        bytes[0] = 0x01;
+        let digest = format!("sha256:01{}", "aB".repeat(31));
+        for (text, expected) in [
+            ("env:_A1", KeySource::Env(String::from("_A1"))),
+            ("file:key", KeySource::File(PathBuf::from("/etc/gate/key"))),
+            ("file:./a/key", KeySource::File(PathBuf::from("/etc/gate/a/key"))),
+            ("file:/run/key", KeySource::File(PathBuf::from("/run/key"))),
+            (digest.as_str(), KeySource::Digest(bytes)),
+        ] {
+            assert_eq!(key_source(text, folder).unwrap(), expected, "{text}");
+        }
+        for text in ["", "hunter2", "env:", "env:A-B", "sha256:", "sha256:zz", "ENV:A", "file"] {
+            let wrong = key_source(text, folder).unwrap_err();
+            assert!(!format!("{wrong:?}").contains("hunter2"), "{wrong:?}");
+        }
+        let other = format!("sha256:{}", "é".repeat(32));
+        assert!(key_source(&other, folder).is_err());
+    }
+
+    #[test]
+    fn networks_lose_their_host_bits() {
+        for (text, expected) in [
+            ("10.42.1.7/16", Some("10.42.0.0/16")),
+            ("10.42.0.7", Some("10.42.0.7/32")),
+            ("fd00::1", Some("fd00::1/128")),
+            ("::/0", Some("::/0")),
+            ("10.0.0.0/33", None),
+            ("10.0.0", None),
+        ] {
+            let found = network(text).ok().map(|it| it.to_string());
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn times_are_rfc_3339_with_any_offset() {
+        assert_eq!(time("1970-01-01T00:00:01Z").unwrap(), UnixMs(1000));
+        assert_eq!(time("1970-01-01T02:00:00.5+02:00").unwrap(), UnixMs(500));
+        for text in ["1970-01-01T00:00:00", "now", "", "2026-13-01T00:00:00Z"] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn small_words() {
+        assert_eq!(access("public").unwrap(), Access::Public);
+        let bypass = Access::Key(String::from("maintenance:bypass"));
+        assert_eq!(access("key:maintenance:bypass").unwrap(), bypass);
+        assert_eq!(host("App.Example").unwrap(), "app.example");
+        assert!(scope("-x").is_err() && scope(&"a".repeat(64)).is_err());
+        assert_eq!(origin("http://localhost:3000").unwrap(), "http://localhost:3000");
+        assert!(origin("null").is_err() && origin("https://a:b").is_err());
+        let folder = Path::new("/run/gate");
+        let unix = Some(AdminListen::Unix(PathBuf::from("/run/gate/admin.sock")));
+        assert_eq!(admin_listen("unix:admin.sock", folder).unwrap(), unix);
+        assert_eq!(admin_listen("off", folder).unwrap(), None);
+        let long = format!("unix:/{}", "a".repeat(107));
+        assert!(admin_listen(&long, folder).is_err());
+    }
+}

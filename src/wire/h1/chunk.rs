@@ -289,80 +289,80 @@ mod tests {
         Ok((data, trailers, end))
     }
 
-    fn whole(data: &str, trailers: &str, used: usize) -> Decoded {
-        Ok((data.as_bytes().to_vec(), trailers.to_owned(), Some(used)))
-    }
+    /// Bytes, data, trailers, bytes used when the body ends.
+    const GOOD: &[(&str, &str, &str, Option<usize>)] = &[
+        ("0\r\n\r\n", "", "", Some(5)),
+        ("3\r\nabc\r\n0\r\n\r\nGET /", "abc", "", Some(13)),
+        ("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", "abcde", "", Some(20)),
+        ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789", "", Some(20)),
+        ("a\r\n0123456789\r\n000\r\n\r\n", "0123456789", "", Some(22)),
+        ("0000000000000003\r\nabc\r\n0\r\n\r\n", "abc", "", Some(28)),
+        ("3;a=b;c=\"d;e\"\r\nabc\r\n0;x\r\n\r\n", "abc", "", Some(27)),
+        ("3;\tx\r\nabc\r\n0\r\n\r\n", "abc", "", Some(16)),
+        ("0\r\nGrpc-Status:  0 \r\n\r\n", "", "Grpc-Status: 0\r\n", Some(23)),
+        ("0\r\nA: 1\r\nA: 2\r\n\r\n", "", "A: 1\r\nA: 2\r\n", Some(17)),
+        ("0\r\nHost: a\r\nX-API-KEY: k\r\nA: 1\r\nx_api_key: k\r\n\r\n", "", "A: 1\r\n", Some(48)),
+        (
+            "0\r\nContent-Length: 3\r\nAuthorization: a\r\nCookie: a\r\nIf-Match: a\r\n\r\n",
+            "",
+            "",
+            Some(66),
+        ),
+        ("0\r\nX-Forwarded-For: a\r\nContent-MD5: a\r\nCache-Control: a\r\n\r\n", "", "", Some(59)),
+        ("", "", "", None),
+        ("3\r\nab", "ab", "", None),
+        ("3\r\nabc\r\n0\r\n", "abc", "", None),
+        ("7fffffffffffffff\r\n", "", "", None),
+    ];
+
+    const BAD: &[(&str, ChunkError)] = &[
+        ("\r\n", ChunkError::BadSize),
+        ("g\r\n", ChunkError::BadSize),
+        ("0x3\r\nabc", ChunkError::BadSize),
+        ("+3\r\nabc", ChunkError::BadSize),
+        ("-3\r\nabc", ChunkError::BadSize),
+        (" 3\r\nabc", ChunkError::BadSize),
+        ("3 \r\nabc", ChunkError::BadSize),
+        ("3 ;a\r\nabc", ChunkError::BadSize),
+        ("3\t\r\nabc", ChunkError::BadSize),
+        ("3_0\r\nabc", ChunkError::BadSize),
+        (";a\r\n", ChunkError::BadSize),
+        ("8000000000000000\r\n", ChunkError::SizeTooLarge),
+        ("ffffffffffffffff\r\n", ChunkError::SizeTooLarge),
+        ("10000000000000003\r\n", ChunkError::SizeTooLarge),
+        ("00000000000000003\r\n", ChunkError::SizeTooLarge),
+        ("3\nabc\r\n0\r\n\r\n", ChunkError::BadLineEnd),
+        ("3\r\rabc", ChunkError::BadLineEnd),
+        ("3\rabc", ChunkError::BadLineEnd),
+        ("3;a\nabc", ChunkError::BadExtension),
+        ("3;a\0\r\nabc", ChunkError::BadExtension),
+        ("3\r\nabcd\r\n", ChunkError::DataOverrun),
+        ("3\r\nabc\n0\r\n\r\n", ChunkError::DataOverrun),
+        ("3\r\nabc\r0\r\n\r\n", ChunkError::DataOverrun),
+        ("0\r\n\n", ChunkError::BadLineEnd),
+        ("0\r\n\r\r", ChunkError::BadLineEnd),
+        ("0\r\nA: 1\n\r\n", ChunkError::BadLineEnd),
+        ("0\r\nA: 1\r\n b\r\n\r\n", ChunkError::BadTrailer),
+        ("0\r\nA : 1\r\n\r\n", ChunkError::BadTrailer),
+        ("0\r\nA\r\n\r\n", ChunkError::BadTrailer),
+        ("0\r\n: 1\r\n\r\n", ChunkError::BadTrailer),
+        ("0\r\nA: \x01\r\n\r\n", ChunkError::BadTrailer),
+        ("0\r\nA: \0\r\n\r\n", ChunkError::BadTrailer),
+        ("0\r\nA\u{e4}: 1\r\n\r\n", ChunkError::BadTrailer),
+    ];
 
     #[test]
     fn bodies_are_decoded_or_refused() {
-        let unfinished = |data: &str| Ok((data.as_bytes().to_vec(), String::new(), None));
-        let table: &[(&str, Decoded)] = &[
-            ("0\r\n\r\n", whole("", "", 5)),
-            ("3\r\nabc\r\n0\r\n\r\nGET /", whole("abc", "", 13)),
-            ("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", whole("abcde", "", 20)),
-            ("A\r\n0123456789\r\n0\r\n\r\n", whole("0123456789", "", 20)),
-            ("a\r\n0123456789\r\n000\r\n\r\n", whole("0123456789", "", 22)),
-            ("0000000000000003\r\nabc\r\n0\r\n\r\n", whole("abc", "", 28)),
-            ("3;a=b;c=\"d;e\"\r\nabc\r\n0;x\r\n\r\n", whole("abc", "", 27)),
-            ("3;\tx\r\nabc\r\n0\r\n\r\n", whole("abc", "", 16)),
-            ("0\r\nGrpc-Status:  0 \r\n\r\n", whole("", "Grpc-Status: 0\r\n", 23)),
-            ("0\r\nA: 1\r\nA: 2\r\n\r\n", whole("", "A: 1\r\nA: 2\r\n", 17)),
-            (
-                "0\r\nHost: a\r\nX-API-KEY: k\r\nA: 1\r\nx_api_key: k\r\n\r\n",
-                whole("", "A: 1\r\n", 48),
-            ),
-            (
-                "0\r\nContent-Length: 3\r\nAuthorization: a\r\nCookie: a\r\nIf-Match: a\r\n\r\n",
-                whole("", "", 66),
-            ),
-            (
-                "0\r\nX-Forwarded-For: a\r\nContent-MD5: a\r\nCache-Control: a\r\n\r\n",
-                whole("", "", 59),
-            ),
-            ("", unfinished("")),
-            ("3\r\nab", unfinished("ab")),
-            ("3\r\nabc\r\n0\r\n", unfinished("abc")),
-            ("\r\n", Err(ChunkError::BadSize)),
-            ("g\r\n", Err(ChunkError::BadSize)),
-            ("0x3\r\nabc", Err(ChunkError::BadSize)),
-            ("+3\r\nabc", Err(ChunkError::BadSize)),
-            ("-3\r\nabc", Err(ChunkError::BadSize)),
-            (" 3\r\nabc", Err(ChunkError::BadSize)),
-            ("3 \r\nabc", Err(ChunkError::BadSize)),
-            ("3 ;a\r\nabc", Err(ChunkError::BadSize)),
-            ("3\t\r\nabc", Err(ChunkError::BadSize)),
-            ("3_0\r\nabc", Err(ChunkError::BadSize)),
-            (";a\r\n", Err(ChunkError::BadSize)),
-            ("7fffffffffffffff\r\n", unfinished("")),
-            ("8000000000000000\r\n", Err(ChunkError::SizeTooLarge)),
-            ("ffffffffffffffff\r\n", Err(ChunkError::SizeTooLarge)),
-            ("10000000000000003\r\n", Err(ChunkError::SizeTooLarge)),
-            ("00000000000000003\r\n", Err(ChunkError::SizeTooLarge)),
-            ("3\nabc\r\n0\r\n\r\n", Err(ChunkError::BadLineEnd)),
-            ("3\r\rabc", Err(ChunkError::BadLineEnd)),
-            ("3\rabc", Err(ChunkError::BadLineEnd)),
-            ("3;a\nabc", Err(ChunkError::BadExtension)),
-            ("3;a\0\r\nabc", Err(ChunkError::BadExtension)),
-            ("3\r\nabcd\r\n", Err(ChunkError::DataOverrun)),
-            ("3\r\nabc\n0\r\n\r\n", Err(ChunkError::DataOverrun)),
-            ("3\r\nabc\r0\r\n\r\n", Err(ChunkError::DataOverrun)),
-            ("0\r\n\n", Err(ChunkError::BadLineEnd)),
-            ("0\r\n\r\r", Err(ChunkError::BadLineEnd)),
-            ("0\r\nA: 1\n\r\n", Err(ChunkError::BadLineEnd)),
-            ("0\r\nA: 1\r\n b\r\n\r\n", Err(ChunkError::BadTrailer)),
-            ("0\r\nA : 1\r\n\r\n", Err(ChunkError::BadTrailer)),
-            ("0\r\nA\r\n\r\n", Err(ChunkError::BadTrailer)),
-            ("0\r\n: 1\r\n\r\n", Err(ChunkError::BadTrailer)),
-            ("0\r\nA: \x01\r\n\r\n", Err(ChunkError::BadTrailer)),
-            ("0\r\nA: \0\r\n\r\n", Err(ChunkError::BadTrailer)),
-            ("0\r\nA\u{e4}: 1\r\n\r\n", Err(ChunkError::BadTrailer)),
-        ];
-        for (bytes, expected) in table {
-            assert_eq!(&decode(bytes.as_bytes(), &[]), expected, "{bytes:?}");
+        let good = GOOD.iter().map(|(bytes, data, trailers, used)| {
+            (*bytes, Ok((data.as_bytes().to_vec(), (*trailers).to_owned(), *used)))
+        });
+        let bad = BAD.iter().map(|(bytes, error)| (*bytes, Err(*error)));
+        for (bytes, expected) in good.chain(bad) {
+            assert_eq!(decode(bytes.as_bytes(), &[]), expected, "{bytes:?}");
             let cuts: Vec<usize> = (0..bytes.len()).collect();
-            assert_eq!(&decode(bytes.as_bytes(), &cuts), expected, "{bytes:?} byte by byte");
+            assert_eq!(decode(bytes.as_bytes(), &cuts), expected, "{bytes:?} byte by byte");
             for at in 0..bytes.len() {
-                assert_eq!(&decode(bytes.as_bytes(), &[at]), expected, "{bytes:?} cut at {at}");
+                assert_eq!(decode(bytes.as_bytes(), &[at]), expected, "{bytes:?} cut at {at}");
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::generation::fixture::{
     ADMIN, BYPASS, EARLY, EXPIRED, NOW, SNAP, all_on, config, gate, keyed, public, window,
 };
 use crate::maintenance::Modes;
+use crate::proxy::reject::Reject;
 use crate::semantics::class::{Class, Field};
 use crate::semantics::forwarded::{Client, Proto};
 use crate::semantics::head::{Framing, RequestHead, Version};
@@ -167,6 +168,17 @@ fn status_needs_a_key_when_the_config_says_so() {
         asked("GET /api/admin/maintenance/status key:admin"),
         "admin maintenance/status by stockflow"
     );
+}
+
+#[test]
+fn a_403_names_the_routes_own_scope_first() {
+    let head =
+        RequestHead { api_key: Some(BYPASS.as_bytes()), ..head("/api/kubesnap/..%2fadmin/x") };
+    let gate = gate(config(""), Modes::default());
+    let Decision::Refuse(reject) = decide(&gate, &head, &client(false), NOW) else {
+        panic!("not refused");
+    };
+    assert_eq!(reject, Reject::Forbidden { scope: "kubesnap".to_owned() });
 }
 
 /// `run --to URL`: one service behind everything.
