@@ -125,13 +125,13 @@ fn the_upstream_learns_the_name_of_the_key_from_the_gate_alone() {
 }
 
 #[test]
-fn every_key_of_several_opens_and_two_may_share_a_name() {
+fn every_key_of_several_opens_at_the_same_time() {
     let upstream = Upstream::named("secret");
     let gateway = protected(&upstream)
         .env("OLD", "old-key-0123456789abcd")
         .env("NEW", "new-key-0123456789abcd")
-        .key_line("name: rotating, key: \"env:OLD\", scopes: [vault]")
-        .key_line("name: rotating, key: \"env:NEW\", scopes: [vault]")
+        .key_line("name: rotating-old, key: \"env:OLD\", scopes: [vault]")
+        .key_line("name: rotating-new, key: \"env:NEW\", scopes: [vault]")
         .key_with(OPERATOR, "scopes: [vault]")
         .start();
     for key in ["old-key-0123456789abcd", "new-key-0123456789abcd", OPERATOR] {
@@ -156,7 +156,9 @@ fn a_key_ends_at_its_time_without_a_reload() {
 #[test]
 fn a_key_file_that_changes_changes_the_key() {
     let upstream = Upstream::named("secret");
-    let gateway = protected(&upstream).key_line("name: f, key: \"file:key.txt\", scopes: [vault]");
+    let gateway = protected(&upstream)
+        .with("limits: { badKeysPerMinute: 100000 }")
+        .key_line("name: f, key: \"file:key.txt\", scopes: [vault]");
     let dir = std::sync::Arc::new(crate::support::gateway::TempDir::new());
     fs::create_dir_all(dir.0.join("config")).expect("a temp folder");
     fs::write(dir.0.join("config/key.txt"), "first-key-0123456789\n").expect("a temp folder");

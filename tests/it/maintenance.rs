@@ -197,7 +197,8 @@ fn a_ttl_counts_down_and_ends_it() {
     on(&gateway, "?ttl=2s");
     let answer = gateway.get("/api/x").send();
     let wait: u32 = answer.header("Retry-After").and_then(|it| it.parse().ok()).unwrap_or(0);
-    assert!(answer.status == 200 || (1..=2).contains(&wait), "{} {wait}", answer.status);
+    // Rounded up from a clock that lags by a tick.
+    assert!(answer.status == 200 || (1..=3).contains(&wait), "{} {wait}", answer.status);
     until("the ttl is over", || gateway.get("/api/x").send().status == 200);
     gateway.get(STATUS).send().expect_field("status", "off");
     let gateway = gateway.restart();
@@ -337,7 +338,7 @@ fn the_last_acknowledged_word_survives_a_hundred_power_cuts() {
 
         let toggling = toggle_until_gone(&gateway, seen, &history);
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        during(Duration::from_micros(seed >> 50), std::thread::yield_now);
+        during(Duration::from_micros(seed >> 48), std::thread::yield_now);
         gateway.kill9();
         toggles += toggling.join().expect("the toggling thread ends");
     }

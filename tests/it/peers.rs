@@ -120,7 +120,8 @@ fn nginx_in_front_asks_by_auth_request() {
     let nginx = Nginx::start(
         &binary,
         &format!(
-            "location / {{ auth_request /ask; proxy_pass http://{behind}; }}\n\
+            "proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
+             location / {{ auth_request /ask; proxy_pass http://{behind}; }}\n\
              location = /ask {{ internal; proxy_pass http://{gate}/forward-auth;\n\
                proxy_pass_request_body off; proxy_set_header Content-Length \"\";\n\
                proxy_set_header X-Forwarded-Method $request_method;\n\

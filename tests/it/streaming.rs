@@ -423,12 +423,24 @@ fn a_client_that_asks_to_close_is_closed_after_its_answer() {
 }
 
 #[test]
-fn a_client_that_half_closes_still_gets_its_answer() {
-    let upstream = Upstream::named("x");
+fn a_client_that_ends_its_side_while_it_waits_is_taken_as_gone() {
+    let ended = Signal::new();
+    let for_upstream = ended.clone();
+    let upstream = Upstream::http1()
+        .handle("/work", move |it| {
+            it.hang();
+            for_upstream.set();
+        })
+        .otherwise("right")
+        .start();
     let gateway = Gateway::in_front_of("a", &upstream).start();
     let mut client = gateway.connect();
-    client.get("/", "").half_close().response().expect_text("x");
+    client.get("/work", "");
+    upstream.wait_for("/work");
+    client.half_close();
+    assert!(ended.wait(), "the upstream's work ends, as behind nginx");
     client.expect_closed();
+    gateway.get("/next").send().expect_text("right");
 }
 
 #[test]

@@ -4,9 +4,10 @@ mod heads;
 mod upstreams;
 
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 
 use crate::support::wire::WireError;
-use crate::support::{Exchange, Gateway, RawClient, RawUpstream};
+use crate::support::{Exchange, Gateway, RawClient, RawUpstream, Signal};
 use heads::HEADS;
 use upstreams::{Expect, Misbehaviour, Reuse, Step, TABLES};
 
@@ -18,13 +19,17 @@ const TIMEOUTS: &str = "timeouts: { connect: 2s, responseHead: 400ms, responseSt
 
 #[test]
 fn every_upstream_misbehaviour_has_its_one_answer() {
-    let upstream = RawUpstream::start(misbehave);
+    let cue = Arc::new(Mutex::new(Signal::new()));
+    let for_upstream = Arc::clone(&cue);
+    let upstream = RawUpstream::start(move |it| misbehave(it, &for_upstream));
     let gateway =
         Gateway::in_front_of("odd", &upstream).only_service("odd", &upstream, TIMEOUTS).start();
     let mut report = String::new();
     for case in TABLES.iter().copied().flatten() {
         for warm in [false, true] {
-            if let Err(why) = run(&gateway, &upstream, case, warm) {
+            *cue.lock().expect("no panic") = Signal::new();
+            let cue = cue.lock().expect("no panic").clone();
+            if let Err(why) = run(&gateway, &upstream, case, (warm, &cue)) {
                 let _ = writeln!(report, "{} (reused connection: {warm}): {why}", case.name);
             }
         }
@@ -108,7 +113,7 @@ fn run(
     gateway: &Gateway,
     upstream: &RawUpstream,
     case: &Misbehaviour,
-    warm: bool,
+    (warm, cue): (bool, &Signal),
 ) -> Result<(), String> {
     if warm {
         normal(&mut gateway.connect(), case.name)?;
@@ -118,6 +123,10 @@ fn run(
     let mut client = gateway.connect();
     let path = format!("/case/{}", case.name);
     client.send(format!("{} {path} HTTP/1.1\r\nHost: gate.test\r\n\r\n", case.method));
+    if case.steps.iter().any(|it| matches!(it, Step::Await)) {
+        wait_for_begin(&mut client, case.expect)?;
+        cue.set();
+    }
     let survives = check(case, &mut client)?;
     let used = upstream.last();
     if used.target != path {
@@ -139,6 +148,19 @@ fn run(
     (reused == expected)
         .then_some(())
         .ok_or_else(|| format!("upstream connection reused: {reused}"))
+}
+
+/// Reads until the part of the response that was sent before the misbehaviour is here.
+fn wait_for_begin(client: &mut RawClient, expect: Expect) -> Result<(), String> {
+    let Expect::Broken(_, begin) = expect else { return Ok(()) };
+    let mut seen = String::new();
+    while !(seen.contains("\r\n\r\n") && seen.contains(begin)) {
+        match client.wire.fill() {
+            Ok(1..) => seen = String::from_utf8_lossy(client.wire.rest()).into_owned(),
+            end => return Err(format!("{end:?} after {seen:?}")),
+        }
+    }
+    Ok(())
 }
 
 /// Compares what the client sees; says whether its connection survives.
@@ -178,7 +200,7 @@ fn normal(client: &mut RawClient, name: &str) -> Result<(), String> {
 }
 
 /// Answers normal paths with themselves, and a case by its steps.
-fn misbehave(exchange: &mut Exchange) {
+fn misbehave(exchange: &mut Exchange, cue: &Mutex<Signal>) {
     let path = exchange.path();
     let Some(name) = path.strip_prefix("/case/") else {
         return exchange.respond(200, "", path.as_bytes());
@@ -189,6 +211,10 @@ fn misbehave(exchange: &mut Exchange) {
         match step {
             Step::Say(bytes) => _ = exchange.send(bytes),
             Step::Repeat(bytes, times) => _ = exchange.send(bytes.repeat(*times)),
+            Step::Await => {
+                let cue = cue.lock().expect("no panic").clone();
+                exchange.wait(&cue);
+            }
             Step::Close => exchange.close(),
             Step::Reset => exchange.reset(),
             Step::Hang => exchange.hang(),
