@@ -106,6 +106,7 @@ fn build_gate() -> anyhow::Result<PathBuf> {
 fn measure() -> anyhow::Result<()> {
     let options = Options::parse();
     let gate = options.gate.clone().map_or_else(build_gate, Ok)?;
+    let gate = gate.canonicalize().with_context(|| format!("no {}", gate.display()))?;
     let cores = Machine::choose(gate)?;
     let plan = options.plan(&cores)?;
     let scenes = options.scenes();

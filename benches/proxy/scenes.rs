@@ -33,6 +33,8 @@ pub(crate) const NAMES: [&str; 12] = [
 ];
 const RELOADS_EVERY: Duration = Duration::from_millis(50);
 const IN_FLIGHT: usize = 64;
+/// After this a proxy has put away what it keeps for a next request at once.
+const SETTLED: Duration = Duration::from_millis(2500);
 
 /// How long and how often.
 #[derive(Clone, Debug)]
@@ -141,14 +143,14 @@ impl Stage<'_> {
             self.load.connect(peer.addr, IN_FLIGHT)?;
             self.load.touch_all(ask.clone(), IN_FLIGHT)?;
             self.load.disconnect()?;
-            self.load.rest(Duration::from_millis(300))?;
+            self.load.rest(SETTLED)?;
             let before = machine::pss_bytes(peer.group);
             self.load.connect(peer.addr, self.plan.many)?;
-            self.load.rest(Duration::from_millis(500))?;
+            self.load.rest(SETTLED)?;
             let held = machine::pss_bytes(peer.group);
             let tally = self.load.touch_all(ask.clone(), IN_FLIGHT)?;
             anyhow::ensure!(tally.failed + tally.resent == 0, "{}: {tally:?}", kind.name());
-            self.load.rest(Duration::from_millis(500))?;
+            self.load.rest(SETTLED)?;
             let used = machine::pss_bytes(peer.group);
             self.load.disconnect()?;
             let each = |after: u64| after.saturating_sub(before) as f64 / self.plan.many as f64;
