@@ -210,8 +210,7 @@ fn segments_reach(path: &[u8], prefix: &[u8]) -> bool {
     for segment in path.split(|it| *it == b'/' || *it == b'\\') {
         let name = trimmed(segment);
         if name.is_empty() {
-            // Only dots and blanks: `.`, `..`, or what Windows makes of `. .`.
-            goes_up |= segment.starts_with(b"..") || segment.len() > 1 && segment[0] == b'.';
+            goes_up |= segment.starts_with(b".."); // `..;x` and `.. ` too
             continue;
         }
         if is_straight && straight < wanted.len() {
