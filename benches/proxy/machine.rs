@@ -1,7 +1,7 @@
 //! The kernel's view: clock, cores, limits, CPU time and memory of a process tree.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Resource, Rlimit};
@@ -16,26 +16,28 @@ pub(crate) fn now_ns() -> u64 {
 
 /// Who runs where (the proxy alone on its core, generator and upstream together on another), and how much fits.
 #[derive(Clone, Debug)]
-pub(crate) struct Cores {
+pub(crate) struct Machine {
+    /// The gate's binary.
+    pub(crate) gate: PathBuf,
     /// Client connections that every proxy can hold within the limit of open files.
     pub(crate) connections_max: usize,
     pub(crate) proxy: Vec<usize>,
     pub(crate) load: usize,
 }
 
-impl Cores {
+impl Machine {
     /// The last allowed core for the load, the one before it for the proxy.
     ///
     /// # Errors
     /// When the process may use fewer than two cores: proxy and load would share one.
-    pub(crate) fn choose() -> anyhow::Result<Self> {
+    pub(crate) fn choose(gate: PathBuf) -> anyhow::Result<Self> {
         // A proxy reckons with two descriptors for each connection, and some of its own.
         let connections_max = usize::try_from(raise_open_files().saturating_sub(1000) / 2)?;
         let allowed = rustix::thread::sched_getaffinity(None)?;
         let mut list: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|it| allowed.is_set(*it)).collect();
         let load = list.pop().context("no core is allowed")?;
         let proxy = list.pop().context("the benchmark needs two cores, one is allowed")?;
-        Ok(Self { connections_max, proxy: vec![proxy], load })
+        Ok(Self { gate, connections_max, proxy: vec![proxy], load })
     }
 
     /// All of them, for scenes in which the proxy has several cores.

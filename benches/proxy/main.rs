@@ -12,15 +12,16 @@ mod scenes;
 mod upstream;
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 use serde_json::json;
 
 use crate::load::Load;
-use crate::machine::{Cores, First};
+use crate::machine::{First, Machine};
 use crate::peers::Kind;
 use crate::report::Report;
 use crate::scenes::{NAMES, Plan, SIZES, Stage};
@@ -46,6 +47,9 @@ struct Options {
     /// Run before everything else on the machine (root only): for machines that are not quiet.
     #[arg(long)]
     priority: bool,
+    /// Another binary of the gate; left out: built as it is shipped.
+    #[arg(long)]
+    gate: Option<PathBuf>,
     /// Where the JSON goes.
     #[arg(long, default_value = "target/bench-proxy.json")]
     json: PathBuf,
@@ -55,7 +59,7 @@ struct Options {
 }
 
 impl Options {
-    fn plan(&self, cores: &Cores) -> anyhow::Result<Plan> {
+    fn plan(&self, cores: &Machine) -> anyhow::Result<Plan> {
         let named = |it: &&Kind| self.peers.is_empty() || self.peers.iter().any(|n| n == it.name());
         let kinds: Vec<Kind> = Kind::ALL.iter().filter(named).copied().collect();
         anyhow::ensure!(!kinds.is_empty(), "--peers takes headgate, nginx, haproxy");
@@ -86,13 +90,27 @@ fn main() -> ExitCode {
     }
 }
 
+/// Builds the gate as it is shipped. The binary that cargo builds for a benchmark has the features that tests ask of its
+/// dependencies (a clock that can be stopped, for one).
+fn build_gate() -> anyhow::Result<PathBuf> {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--profile", "dist", "--bin", "headgate"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(built.success(), "the gate does not build");
+    let profiles = Path::new(env!("CARGO_BIN_EXE_headgate")).parent().and_then(Path::parent);
+    Ok(profiles.context("no target directory")?.join("dist").join("headgate"))
+}
+
 fn measure() -> anyhow::Result<()> {
     let options = Options::parse();
-    let cores = Cores::choose()?;
+    let gate = options.gate.clone().map_or_else(build_gate, Ok)?;
+    let cores = Machine::choose(gate)?;
     let plan = options.plan(&cores)?;
     let scenes = options.scenes();
     anyhow::ensure!(!scenes.is_empty(), "--only takes one of {}", NAMES.join(", "));
-    let versions = plan.kinds.iter().map(|it| Ok((it.name(), it.version()?)));
+    let versions = plan.kinds.iter().map(|it| Ok((it.name(), it.version(&cores.gate)?)));
     let versions = versions.collect::<anyhow::Result<Vec<_>>>()?;
     machine::pin(&[cores.load])?;
     let _first = options.priority.then(First::come).transpose()?;

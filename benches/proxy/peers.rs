@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal};
 
-use crate::machine::{self, Cores};
+use crate::machine::{self, Machine};
 use crate::{conf, load::Load};
 
 /// The key that the load sends.
@@ -36,9 +36,9 @@ impl Kind {
         }
     }
 
-    fn program(self) -> PathBuf {
+    fn program(self, gate: &Path) -> PathBuf {
         match self {
-            Self::Gate => PathBuf::from(env!("CARGO_BIN_EXE_headgate")),
+            Self::Gate => gate.to_owned(),
             Self::Nginx | Self::Haproxy => {
                 let found = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"]
                     .map(|it| Path::new(it).join(self.name()))
@@ -53,9 +53,9 @@ impl Kind {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub(crate) fn version(self) -> anyhow::Result<String> {
+    pub(crate) fn version(self, gate: &Path) -> anyhow::Result<String> {
         let flag = if self == Self::Gate { "--version" } else { "-v" };
-        let out = Command::new(self.program()).arg(flag).output().with_context(|| {
+        let out = Command::new(self.program(gate)).arg(flag).output().with_context(|| {
             format!("{0} is missing: install the package {0} (apt-get install {0})", self.name())
         })?;
         let text = [out.stdout, out.stderr].concat();
@@ -110,7 +110,7 @@ impl Peer {
     pub(crate) fn start(
         kind: Kind,
         setup: Setup,
-        cores: &Cores,
+        cores: &Machine,
         load: &mut Load,
     ) -> anyhow::Result<Self> {
         let place = Place {
@@ -125,7 +125,7 @@ impl Peer {
         // A child inherits the affinity of the thread that starts it.
         let all = cores.all();
         machine::pin(if setup.cores > 1 { &all } else { &cores.proxy })?;
-        let spawned = command(kind, &place)?.process_group(0).spawn();
+        let spawned = command(&kind.program(&cores.gate), kind, &place)?.process_group(0).spawn();
         machine::pin(&[cores.load])?;
         let child = spawned.with_context(|| format!("cannot start {}", kind.name()))?;
         let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("no pid")?;
@@ -193,10 +193,10 @@ fn write_config(kind: Kind, place: &Place, setup: Setup, number: u64) -> anyhow:
     Ok(())
 }
 
-fn command(kind: Kind, place: &Place) -> anyhow::Result<Command> {
+fn command(program: &Path, kind: Kind, place: &Place) -> anyhow::Result<Command> {
     let out = File::create(place.dir.join("out.log"))?;
     let config = place.dir.join(conf::FILE);
-    let mut command = Command::new(kind.program());
+    let mut command = Command::new(program);
     match kind {
         Kind::Gate => command.arg("run").arg(config),
         Kind::Nginx => command.arg("-p").arg(&place.dir).arg("-c").arg(config),

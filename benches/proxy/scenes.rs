@@ -9,7 +9,7 @@ use anyhow::Context as _;
 
 use crate::client::Ask;
 use crate::load::{Load, Pace, Tally};
-use crate::machine::{self, Cores};
+use crate::machine::{self, Machine};
 use crate::peers::{KEY, Kind, Peer, Setup};
 use crate::report::{Better, Report};
 use crate::upstream;
@@ -50,7 +50,7 @@ pub(crate) struct Plan {
 /// Everything that a scene works with.
 pub(crate) struct Stage<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) cores: &'a Cores,
+    pub(crate) cores: &'a Machine,
     pub(crate) load: &'a mut Load,
     pub(crate) report: &'a mut Report,
 }

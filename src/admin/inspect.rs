@@ -15,6 +15,7 @@ use crate::model::UnixMs;
 /// How long a core may take to say that it is alive.
 const CORE_PATIENCE: Duration = Duration::from_millis(250);
 
+const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 const AUDIT_DEFAULT: usize = 50;
 const AUDIT_MAX: usize = 1000;
 
@@ -119,9 +120,13 @@ impl Admin {
                 .filter(|it| (1..=AUDIT_MAX).contains(it))
                 .ok_or_else(|| Problem::bad_value("limit", "a number from 1 to 1000"))?,
         };
-        let entries = self.parts.switch.audit(limit).await.map_err(|error| {
-            Problem::new(500, "audit-not-read", "Audit file cannot be read", chain(&error))
-        })?;
+        let unread = |detail: String| {
+            Problem::new(500, "audit-not-read", "Audit file cannot be read", detail)
+        };
+        let entries = tokio::time::timeout(AUDIT_PATIENCE, self.parts.switch.audit(limit))
+            .await
+            .map_err(|_| unread(format!("the disk gave nothing in {}s", AUDIT_PATIENCE.as_secs())))?
+            .map_err(|error| unread(chain(&error)))?;
         Ok(json!({ "entries": entries }))
     }
 }

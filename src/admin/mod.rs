@@ -147,7 +147,7 @@ impl Admin {
             Ok(body) => Answer::json(200, &body),
             Err(problem) => problem.answer(&call),
         };
-        answer.with("Cache-Control", "no-store")
+        answer.with("Cache-Control", "no-store").with("X-Request-ID", call.request_id)
     }
 
     async fn dispatch(&self, call: &Call) -> Result<Value, Problem> {

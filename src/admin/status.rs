@@ -1,6 +1,7 @@
 //! `maintenance/status`: StockFlow's two fields first, then who, when, why and until when.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -12,11 +13,14 @@ use crate::maintenance::Window;
 use crate::maintenance::switch::chain;
 use crate::model::{Coverage, UnixMs};
 
+/// How long a disk may take to give the audit file; what is live is told anyway.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Audit entries shown in the status.
 const AUDIT_SHOWN: usize = 10;
 
 impl Admin {
-    /// `status` is `on` when all covered services are in maintenance; `services` says what holds for each. Unknown
+    /// `status` is `on` while the window of all covered services is; `services` says what holds for each. Unknown
     /// parameters are passed over: scripts add some against caches. Without a key: no reasons, no names of keys.
     pub(super) async fn status(&self, call: &Call) -> Result<Value, Problem> {
         let now = UnixMs::now();
@@ -28,9 +32,12 @@ impl Admin {
         let all = gate.modes.everywhere(now);
         body.insert("all".to_owned(), all.map_or(Value::Null, |it| window_form(it, now).into()));
         body.insert("services".to_owned(), services(&gate, now));
-        match self.parts.switch.audit(AUDIT_SHOWN).await {
-            Ok(entries) => body.insert("audit".to_owned(), json!(entries)),
-            Err(error) => body.insert("warning".to_owned(), json!(chain(&error))),
+        match tokio::time::timeout(AUDIT_PATIENCE, self.parts.switch.audit(AUDIT_SHOWN)).await {
+            Ok(Ok(entries)) => body.insert("audit".to_owned(), json!(entries)),
+            Ok(Err(error)) => body.insert("warning".to_owned(), json!(chain(&error))),
+            Err(_) => {
+                body.insert("warning".to_owned(), json!("the disk does not give the audit file"))
+            }
         };
         Ok(Value::Object(body))
     }

@@ -19,6 +19,9 @@ use crate::maintenance::switch::{Asker, Changed, On, chain};
 use crate::maintenance::{Modes, Scope};
 use crate::model::{Coverage, UnixMs};
 
+/// How long the disk may take to keep a state.
+const SAVE: Duration = Duration::from_secs(10);
+
 /// How long a core may take to see a toggle before it is named as a laggard.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -54,12 +57,8 @@ impl Admin {
         };
         let drained: Vec<Arc<LiveService>> =
             generation.services.iter().filter(|it| in_scope(it, &wish.scope)).cloned().collect();
-        let changed = self
-            .parts
-            .switch
-            .on(on, asker(call), Arc::clone(&self.publish))
-            .await
-            .map_err(|error| not_kept(&error))?;
+        let publish = Arc::clone(&self.publish);
+        let changed = kept(self.parts.switch.on(on, asker(call), publish)).await?;
         let seen = self.parts.live.settle(SETTLE).await;
         let mut body = toggled("on", &wish.scope, &changed, &seen);
         body.extend(windows(&changed.modes, &wish.scope));
@@ -86,12 +85,8 @@ impl Admin {
                  switch it off for all, then on for those that need it",
             ));
         }
-        let changed = self
-            .parts
-            .switch
-            .off(scope.clone(), asker(call), Arc::clone(&self.publish))
-            .await
-            .map_err(|error| not_kept(&error))?;
+        let publish = Arc::clone(&self.publish);
+        let changed = kept(self.parts.switch.off(scope.clone(), asker(call), publish)).await?;
         let seen = self.parts.live.settle(SETTLE).await;
         Ok(Value::Object(toggled("off", &scope, &changed, &seen)))
     }
@@ -254,6 +249,22 @@ fn unknown_service(name: &str, config: &Config) -> Problem {
         None => format!("there is no service {}", shown(name)),
     };
     Problem::new(404, "unknown-service", "No such service", detail).with("services", json!(covered))
+}
+
+/// Waits for the disk, but not for ever. The toggle itself goes on: it may still come to be when the disk answers.
+async fn kept(
+    toggle: impl Future<Output = Result<Changed, StoreError>>,
+) -> Result<Changed, Problem> {
+    match tokio::time::timeout(SAVE, toggle).await {
+        Ok(outcome) => outcome.map_err(|error| not_kept(&error)),
+        Err(_) => {
+            let seconds = SAVE.as_secs();
+            let detail = format!(
+                "the disk has not kept the state for {seconds}s; the toggle may still come into force: ask maintenance/status"
+            );
+            Err(Problem::new(500, "state-not-kept", "State could not be kept", detail))
+        }
+    }
 }
 
 fn not_kept(error: &StoreError) -> Problem {

@@ -1,19 +1,16 @@
 //! Where generations come from: a file that is read again, or the flags of `run --to`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::config::findings::{self, Finding};
-use crate::config::{Config, KeySource, Parsed, parse, secret};
+use crate::config::{Config, Parsed, parse, read, secret};
 use crate::generation::Generation;
 use crate::generation::build::{Sources, build};
 use crate::model::UnixMs;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::balance::Endpoints;
-
-/// A config file may be this large; the parser refuses more anyway.
-const FILE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// Where the config comes from.
 #[derive(Clone, Debug)]
@@ -65,7 +62,8 @@ impl Origin {
         let name = self.name();
         Ok(match self {
             Self::File(path) => {
-                let Parsed { config, warnings, text_hash, .. } = parse(&read(path)?, path)?;
+                let Parsed { config, warnings, text_hash, .. } =
+                    parse(&read(path).map_err(|it| vec![*it])?, path)?;
                 Loaded { config, warnings, hash: text_hash.to_vec(), name }
             }
             Self::Flags(config) => Loaded {
@@ -79,15 +77,11 @@ impl Origin {
 
     /// The files to watch: the config and every secret that it names.
     pub fn files(&self, config: &Config) -> Vec<PathBuf> {
-        let secrets = config.keys.iter().filter_map(|it| match &it.source {
-            KeySource::File(path) => Some(path.clone()),
-            KeySource::Env(_) | KeySource::Digest(_) => None,
-        });
         let own = match self {
             Self::File(path) => Some(path.clone()),
             Self::Flags(_) => None,
         };
-        own.into_iter().chain(secrets).collect()
+        own.into_iter().chain(config.key_files()).collect()
     }
 
     /// For people.
@@ -97,16 +91,6 @@ impl Origin {
             Self::Flags(_) => "command line".to_owned(),
         }
     }
-}
-
-fn read(path: &Path) -> Result<String, Vec<Finding>> {
-    let refuse = |why: String| vec![Finding::whole(path, why, "a readable YAML file")];
-    let size =
-        std::fs::metadata(path).map_err(|error| refuse(format!("cannot be read: {error}")))?.len();
-    if size > FILE_BYTES_MAX {
-        return Err(refuse(format!("is {size} bytes large; at most {FILE_BYTES_MAX} are read")));
-    }
-    std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot be read: {error}")))
 }
 
 /// Findings as `check -o json` prints them.

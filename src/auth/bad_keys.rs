@@ -68,7 +68,7 @@ impl BadKeys {
         if level > room {
             return Some(Duration::from_micros(level - room));
         }
-        *full_at = now + level + interval;
+        *full_at = now.saturating_add(level + interval);
         None
     }
 }

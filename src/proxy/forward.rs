@@ -13,9 +13,11 @@ use tokio::net::TcpStream;
 
 use crate::config::Retry;
 use crate::generation::LiveService;
+use crate::model::UnixMs;
 use crate::proxy::connection::{After, Downstream};
 use crate::proxy::core::Core;
-use crate::proxy::exchange::{Exchange, Outcome, Patience};
+use crate::proxy::deadlines::Patience;
+use crate::proxy::exchange::{Exchange, Outcome};
 use crate::proxy::own;
 use crate::proxy::plan::Forwarding;
 use crate::proxy::record::described;
@@ -99,6 +101,8 @@ pub async fn forward<D: Transport>(
                 }
                 finish(core, &mut forwarding, &service, exchange.status, exchange.sent_bytes());
                 give_back(core, forwarding, exchange.into_buffer());
+                // A plain close could be taken for the end of the body.
+                down.connection.reset_on_close();
                 return After::Abort;
             }
             Outcome::Tunnel => {
@@ -242,7 +246,7 @@ async fn refuse<D: Transport>(
             head: head.as_ref(),
             request_id: request_id.as_str(),
             config,
-            now: core.clock.unix(),
+            now: UnixMs::now(),
         };
         let answer = reject.answer(&asked);
         encode::answer(&mut out, &answer, forwarding.version, keep, forwarding.head_only);

@@ -9,7 +9,7 @@ use crate::proxy::core::{Core, Phase, Pinned};
 use crate::proxy::decide::{AdminCall, Decision, Forward, decide};
 use crate::proxy::forward_auth;
 use crate::proxy::record::Record;
-use crate::proxy::reject::{Asked, Reject, options_star, preflight};
+use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
 use crate::semantics::class::Class;
 use crate::semantics::forwarded::{self, Client};
 use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, parse_request};
@@ -67,6 +67,8 @@ pub struct AdminExchange {
     pub head_only: bool,
     pub path: String,
     pub authority: String,
+    /// Headers that every answer of ours has: request id and CORS.
+    pub dressing: Vec<(&'static str, String)>,
     pub record: Record,
 }
 
@@ -148,7 +150,7 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
             Step::Done { value: seen.answer(record, &answer, false), used }
         }
         Decision::OptionsStar => {
-            let answer = options_star();
+            let answer = dress(options_star(), &seen.asked(&record));
             Step::Done { value: seen.answer(record, &answer, false), used }
         }
         Decision::Refuse(reject) => Step::Done { value: seen.refuse(record, reject), used },
@@ -229,7 +231,7 @@ impl<'a> Seen<'_, 'a> {
         };
         encode::request(&mut out, self.head, &rewrite);
         if let Some(key) = forward.key {
-            self.core.metrics.key_used(&key.name);
+            self.core.metrics.key_used_at(&key.name, self.now());
             record.key = Some(key.digest);
         }
         let head_bytes = out.len();
@@ -264,10 +266,12 @@ impl<'a> Seen<'_, 'a> {
         Ok((forwarding, absorbed))
     }
 
-    fn admin(&self, call: &AdminCall<'_>, record: Record) -> Plan {
+    fn admin(&self, call: &AdminCall<'_>, mut record: Record) -> Plan {
         if let Some(actor) = call.actor {
-            self.core.metrics.key_used(actor);
+            self.core.metrics.key_used_at(actor, self.now());
+            record.key_name = Some(actor.to_owned());
         }
+        let bare = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
         Plan::Admin(AdminExchange {
             call: Call {
                 method: self.head.method.to_owned(),
@@ -285,6 +289,7 @@ impl<'a> Seen<'_, 'a> {
             head_only: self.head.method == "HEAD",
             path: self.head.raw_path.to_owned(),
             authority: self.head.authority.to_owned(),
+            dressing: dress(bare, &self.asked(&record)).headers,
             record,
         })
     }
@@ -302,7 +307,10 @@ impl<'a> Seen<'_, 'a> {
 
     fn forward_auth(&self, mut record: Record) -> Plan {
         match forward_auth::answer(self.gate, self.head, self.client, self.now()) {
-            Ok(answer) => self.answer(record, &answer, false),
+            Ok(answer) => {
+                let answer = dress(answer, &self.asked(&record));
+                self.answer(record, &answer, false)
+            }
             Err(denied) => {
                 let reject = self.counted(denied.reject.clone(), denied.presented, denied.client);
                 let answer = denied.answer(&reject, &self.asked(&record));

@@ -57,109 +57,115 @@ pub enum Class {
 pub fn classify(name: &[u8]) -> Class {
     let Some(first) = name.first() else { return Class::Other };
     match (name.len(), first | 0x20) {
-        (2, b't') => pick(name, &[(b"te", Class::Te)]),
-        (3, b'v') => pick(name, &[(b"via", Class::Via)]),
-        (4, b'h') => pick(name, &[(b"host", Class::Host)]),
-        (5, b'x') => pick(name, &[(b"x-moz", Class::FetchContext)]),
-        (6, b'a') => pick(name, &[(b"accept", Class::Accept)]),
-        (6, b'e') => pick(name, &[(b"expect", Class::Expect)]),
-        (6, b'o') => pick(name, &[(b"origin", Class::Origin)]),
-        (7, b'p') => pick(name, &[(b"purpose", Class::FetchContext)]),
-        (7, b't') => pick(name, &[(b"trailer", Class::Trailer)]),
-        (7, b'u') => pick(name, &[(b"upgrade", Class::Upgrade)]),
-        (9, b'f') => pick(name, &[(b"forwarded", Class::Forwarded)]),
+        (2, b't') => pick(name, [(b"te", Class::Te)]),
+        (3, b'v') => pick(name, [(b"via", Class::Via)]),
+        (4, b'h') => pick(name, [(b"host", Class::Host)]),
+        (5, b'x') => pick(name, [(b"x-moz", Class::FetchContext)]),
+        (6, b'a') => pick(name, [(b"accept", Class::Accept)]),
+        (6, b'e') => pick(name, [(b"expect", Class::Expect)]),
+        (6, b'o') => pick(name, [(b"origin", Class::Origin)]),
+        (7, b'p') => pick(name, [(b"purpose", Class::FetchContext)]),
+        (7, b't') => pick(name, [(b"trailer", Class::Trailer)]),
+        (7, b'u') => pick(name, [(b"upgrade", Class::Upgrade)]),
+        (9, b'f') => pick(name, [(b"forwarded", Class::Forwarded)]),
         (9, b'x') => pick(
             name,
-            &[
+            [
                 (b"x-api-key", Class::ApiKey),
                 (b"x-real-ip", Class::XRealIp),
                 (b"x-purpose", Class::FetchContext),
             ],
         ),
-        (10, b'c') => pick(name, &[(b"connection", Class::Connection)]),
-        (10, b'k') => pick(name, &[(b"keep-alive", Class::HopByHop)]),
-        (10, b's') => pick(name, &[(b"set-cookie", Class::SetCookie)]),
-        (10, b't') => pick(name, &[(b"tracestate", Class::TraceState)]),
-        _ => classify_long(name, first | 0x20),
+        (10, b'c') => pick(name, [(b"connection", Class::Connection)]),
+        (10, b'k') => pick(name, [(b"keep-alive", Class::HopByHop)]),
+        (10, b's') => pick(name, [(b"set-cookie", Class::SetCookie)]),
+        (10, b't') => pick(name, [(b"tracestate", Class::TraceState)]),
+        (11.., first) => classify_long(name, first),
+        _ => Class::Other,
     }
 }
 
 /// Names of eleven bytes and more.
 fn classify_long(name: &[u8], first: u8) -> Class {
     match (name.len(), first) {
-        (11, b's') => pick(name, &[(b"sec-purpose", Class::FetchContext)]),
-        (11, b't') => pick(name, &[(b"traceparent", Class::TraceParent)]),
-        (12, b'c') => pick(name, &[(b"content-type", Class::ContentType)]),
-        (14, b'c') => pick(name, &[(b"content-length", Class::ContentLength)]),
-        (14, b'h') => pick(name, &[(b"http2-settings", Class::HopByHop)]),
-        (14, b's') => pick(name, &[(b"sec-fetch-site", Class::FetchContext)]),
-        (16, b'p') => pick(name, &[(b"proxy-connection", Class::HopByHop)]),
-        (17, b't') => pick(name, &[(b"transfer-encoding", Class::TransferEncoding)]),
-        (18, b'p') => pick(name, &[(b"proxy-authenticate", Class::HopByHop)]),
-        (19, b'p') => pick(name, &[(b"proxy-authorization", Class::HopByHop)]),
-        (29, b'a') => pick(name, &[(b"access-control-request-method", Class::CorsMethod)]),
-        (30, b'a') => pick(name, &[(b"access-control-request-headers", Class::CorsHeaders)]),
-        (11.., b'x') => classify_x(name),
+        (_, b'x') => classify_x(name),
+        (11, b's') => pick(name, [(b"sec-purpose", Class::FetchContext)]),
+        (11, b't') => pick(name, [(b"traceparent", Class::TraceParent)]),
+        (12, b'c') => pick(name, [(b"content-type", Class::ContentType)]),
+        (14, b'c') => pick(name, [(b"content-length", Class::ContentLength)]),
+        (14, b'h') => pick(name, [(b"http2-settings", Class::HopByHop)]),
+        (14, b's') => pick(name, [(b"sec-fetch-site", Class::FetchContext)]),
+        (16, b'p') => pick(name, [(b"proxy-connection", Class::HopByHop)]),
+        (17, b't') => pick(name, [(b"transfer-encoding", Class::TransferEncoding)]),
+        (18, b'p') => pick(name, [(b"proxy-authenticate", Class::HopByHop)]),
+        (19, b'p') => pick(name, [(b"proxy-authorization", Class::HopByHop)]),
+        (29, b'a') => pick(name, [(b"access-control-request-method", Class::CorsMethod)]),
+        (30, b'a') => pick(name, [(b"access-control-request-headers", Class::CorsHeaders)]),
         _ => Class::Other,
     }
 }
 
-/// `X-…` of eleven bytes and more.
+/// `X-…` of eleven bytes and more: single names first, then families known by how they begin.
 fn classify_x(name: &[u8]) -> Class {
     let known = match name.len() {
-        12 => pick(name, &[(b"x-request-id", Class::RequestId)]),
-        15 => pick(name, &[(b"x-forwarded-for", Class::XForwardedFor)]),
+        12 => pick(name, [(b"x-request-id", Class::RequestId)]),
+        15 => pick(name, [(b"x-forwarded-for", Class::XForwardedFor)]),
         16 => pick(
             name,
-            &[
+            [
                 (b"x-forwarded-host", Class::XForwardedHost),
                 (b"x-forwarded-port", Class::XForwardedPort),
             ],
         ),
-        17 => pick(name, &[(b"x-forwarded-proto", Class::XForwardedProto)]),
+        17 => pick(name, [(b"x-forwarded-proto", Class::XForwardedProto)]),
         _ => Class::Other,
     };
-    match known {
-        Class::Other => family(name),
-        known => known,
-    }
-}
-
-/// Families known by how they begin.
-fn family(name: &[u8]) -> Class {
-    const FAMILIES: &[(&[u8], Class)] =
-        &[(b"x-forwarded-", Class::XForwardedOther), (b"x-headgate-", Class::Headgate)];
-    FAMILIES
-        .iter()
-        .map(|(begin, class)| match name.get(..begin.len()) {
-            Some(same) => pick(same, &[(begin, *class)]),
-            None => Class::Other,
-        })
-        .find(|it| *it != Class::Other)
-        .unwrap_or(Class::Other)
+    let family = |begin: &[u8; 12], class| match name.get(..12) {
+        Some(same) => pick(same, [(begin, class)]),
+        None => Class::Other,
+    };
+    let families = [
+        known,
+        family(b"x-forwarded-", Class::XForwardedOther),
+        pick(name.get(..11).unwrap_or_default(), [(b"x-headgate-", Class::Headgate)]),
+    ];
+    families.into_iter().find(|it| *it != Class::Other).unwrap_or(Class::Other)
 }
 
 /// The class whose name this is; `Shadow` when it is that name but for `_`.
 #[inline]
-fn pick(name: &[u8], known: &[(&[u8], Class)]) -> Class {
+fn pick<const N: usize, const M: usize>(name: &[u8], known: [(&[u8; N], Class); M]) -> Class {
+    let Some(name) = name.first_chunk::<N>().filter(|_| name.len() == N) else {
+        return Class::Other;
+    };
     for (wanted, class) in known {
-        if name.eq_ignore_ascii_case(wanted) {
-            return *class;
+        if is_same(name, wanted) {
+            return class;
         }
-        if is_shadow(name, wanted) {
-            return Class::Shadow;
-        }
+    }
+    if name.contains(&b'_') && known.iter().any(|it| is_shadow(name, it.0)) {
+        return Class::Shadow;
     }
     Class::Other
 }
 
+/// Whether a token is `wanted` in any case. Of all token bytes only a letter's two cases become that letter, and only
+/// `-` becomes `-`, when bit 5 is set; so whole words are compared at once.
+#[inline]
+fn is_same<const N: usize>(name: &[u8; N], wanted: &[u8; N]) -> bool {
+    let mut difference = 0;
+    for (sent, it) in name.iter().zip(wanted) {
+        difference |= (sent | 0x20) ^ it;
+    }
+    difference == 0
+}
+
 /// Whether both are one name to a reader that takes `_` for `-`.
+#[cold]
 fn is_shadow(name: &[u8], wanted: &[u8]) -> bool {
-    name.len() == wanted.len()
-        && name
-            .iter()
-            .zip(wanted)
-            .all(|(sent, it)| sent.to_ascii_lowercase() == *it || (*sent == b'_' && *it == b'-'))
+    name.iter()
+        .zip(wanted)
+        .all(|(sent, it)| sent.to_ascii_lowercase() == *it || (*sent == b'_' && *it == b'-'))
 }
 
 /// Whether `Connection` may not name this field: dropping it would change who the request is from, where it goes or

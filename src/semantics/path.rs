@@ -121,11 +121,42 @@ const FORMS_BYTES_MAX: usize = 128 * 1024;
 ///
 /// Errs towards yes: a `..` that only a decoding brings to light is taken to remove any segments before it.
 pub fn could_reach(canonical: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    if is_under(canonical, prefix) {
-        return true;
+    is_under(canonical, prefix.trim_end_matches('/')) || Readings::of(canonical).reach(prefix)
+}
+
+/// All that chains of servers may make of one canonical path, made once for any number of prefixes.
+#[derive(Debug)]
+pub struct Readings<'p> {
+    path: &'p str,
+    /// Each once; empty when the path says the same to all. `None`: too many to look at.
+    forms: Option<Vec<Segments>>,
+}
+
+impl<'p> Readings<'p> {
+    /// Decodes the path in every way.
+    pub fn of(canonical: &'p str) -> Self {
+        let is_odd = needs_decoding(canonical.as_bytes());
+        let forms = if is_odd { forms(canonical.as_bytes()) } else { Some(Vec::new()) };
+        let segments = |it: Vec<Vec<u8>>| it.iter().map(|it| Segments::of(it)).collect();
+        Self { path: canonical, forms: forms.map(segments) }
     }
-    needs_decoding(canonical.as_bytes()) && reaches(canonical.as_bytes(), prefix.as_bytes())
+
+    /// Whether all servers read the path alike, but for the case of letters.
+    pub fn agree(&self) -> bool {
+        self.forms.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// [`could_reach`] for this path.
+    pub fn reach(&self, prefix: &str) -> bool {
+        let prefix = prefix.trim_end_matches('/');
+        if is_under(self.path, prefix) {
+            return true;
+        }
+        let Some(forms) = &self.forms else { return true };
+        let wanted: Vec<&[u8]> =
+            prefix.as_bytes().split(|it| *it == b'/').filter(|it| !it.is_empty()).collect();
+        forms.iter().any(|it| it.reach(&wanted))
+    }
 }
 
 fn is_under(path: &str, prefix: &str) -> bool {
@@ -139,11 +170,13 @@ fn is_under(path: &str, prefix: &str) -> bool {
 fn needs_decoding(path: &[u8]) -> bool {
     memchr::memchr3_iter(b'%', b';', b'.', path).any(|at| match path.get(at) {
         Some(b'%') => match path.get(at + 1..at + 3).and_then(hex_byte) {
-            // A slash in any spelling, an escape or parameters to come, what may end a path, blanks that Windows
-            // trims, and the first bytes of overlong UTF-8.
+            // Windows trims blanks at the end of a name.
+            Some(b' ') => matches!(path.get(at + 3), None | Some(b'/' | b'.' | b';' | b'%')),
+            // A slash in any spelling, an escape or parameters to come, what may end a path, and the first bytes of
+            // overlong UTF-8.
             Some(code) => matches!(
                 code,
-                b'/' | b'\\' | b'%' | b'.' | b';' | b'?' | b'#' | b' ' | 0xc0 | 0xc1 | 0xe0 | 0xf0
+                b'/' | b'\\' | b'%' | b'.' | b';' | b'?' | b'#' | 0xc0 | 0xc1 | 0xe0 | 0xf0
             ),
             None => true,
         },
@@ -152,17 +185,14 @@ fn needs_decoding(path: &[u8]) -> bool {
     })
 }
 
-/// Looks at the path as it is and at all that chains of servers may make of it: decoded, with or without its encoded
-/// slashes, and bare of its parameters at each of these steps, since whoever drops `;…` first sees other slashes than
-/// whoever does so afterwards.
-fn reaches(path: &[u8], prefix: &[u8]) -> bool {
+/// The path as it is and all that chains of servers may make of it: decoded, with or without its encoded slashes, and
+/// bare of its parameters at each of these steps, since whoever drops `;…` first sees other slashes than whoever does so
+/// afterwards. `None`: too many.
+fn forms(path: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut forms = vec![path.to_vec()];
     let mut bytes = path.len();
     let mut at = 0;
     while let Some(form) = forms.get(at) {
-        if segments_reach(form, prefix) {
-            return true;
-        }
         let next = [
             decode(form, Slashes::Decoded),
             decode(form, Slashes::Kept),
@@ -176,11 +206,11 @@ fn reaches(path: &[u8], prefix: &[u8]) -> bool {
             }
         }
         if forms.len() > FORMS_MAX || bytes > FORMS_BYTES_MAX {
-            return true;
+            return None;
         }
         at += 1;
     }
-    false
+    Some(forms)
 }
 
 /// Without `;…` of each segment, as Java's servers do.
@@ -200,27 +230,49 @@ fn without_params(path: &[u8], separators: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether the segments are those of `prefix` at the start, or in order anywhere when there is a `..`.
-fn segments_reach(path: &[u8], prefix: &[u8]) -> bool {
-    let wanted: Vec<&[u8]> = prefix.split(|it| *it == b'/').filter(|it| !it.is_empty()).collect();
-    let (mut straight, mut scattered) = (0, 0);
-    let (mut is_straight, mut goes_up) = (true, false);
-    for segment in path.split(|it| *it == b'/' || *it == b'\\') {
-        let name = trimmed(segment);
-        if name.is_empty() {
-            // Only dots and blanks: `.`, `..`, or what Windows makes of `. .`.
-            goes_up |= segment.starts_with(b"..") || segment.len() > 1 && segment[0] == b'.';
-            continue;
+/// One reading of a path, cut into its segments.
+#[derive(Debug)]
+struct Segments {
+    /// Not empty, without what [`trimmed`] cuts.
+    names: Vec<Vec<u8>>,
+    /// Whether there is a `..` among them.
+    goes_up: bool,
+}
+
+impl Segments {
+    fn of(path: &[u8]) -> Self {
+        let (mut names, mut goes_up) = (Vec::new(), false);
+        for segment in path.split(|it| *it == b'/' || *it == b'\\') {
+            let name = trimmed(segment);
+            if name.is_empty() {
+                // Only dots and blanks: `.`, `..`, or what Windows makes of `. .`.
+                goes_up |= segment.starts_with(b"..") || segment.len() > 1 && segment[0] == b'.';
+            } else {
+                names.push(name.to_vec());
+            }
         }
-        if is_straight && straight < wanted.len() {
-            is_straight = name.eq_ignore_ascii_case(wanted[straight]);
-            straight += 1;
-        }
-        if wanted.get(scattered).is_some_and(|it| name.eq_ignore_ascii_case(it)) {
-            scattered += 1;
-        }
+        Self { names, goes_up }
     }
-    (is_straight && straight == wanted.len()) || (goes_up && scattered == wanted.len())
+
+    /// Whether they begin with those `wanted`, or have them in order anywhere when there is a `..`.
+    fn reach(&self, wanted: &[&[u8]]) -> bool {
+        let is = |name: &Vec<u8>, it: &&[u8]| name.eq_ignore_ascii_case(it);
+        let begin = self.names.len() >= wanted.len()
+            && self.names.iter().zip(wanted).all(|(name, it)| is(name, it));
+        if begin || !self.goes_up {
+            return begin;
+        }
+        let mut left = wanted.iter();
+        let mut next = left.next();
+        for name in &self.names {
+            match next {
+                Some(it) if is(name, it) => next = left.next(),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        next.is_none()
+    }
 }
 
 /// A segment without parameters, without what may end a path (`?`, `#`, control bytes), without trailing dots and blanks.

@@ -152,18 +152,14 @@ pub(crate) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
 /// sub-delims, which no name in use has and which servers read differently.
 fn valid(host: &[u8]) -> Result<&str, HeadError> {
     let text = str::from_utf8(host).map_err(|_| BAD_HOST)?;
-    let (name, port) = if text.starts_with('[') {
-        let end = text.find(']').ok_or(BAD_HOST)? + 1;
-        (&text[..end], &text[end..])
-    } else {
-        text.split_at(text.find(':').unwrap_or(text.len()))
+    let end = match host {
+        [b'[', ..] => memchr::memchr(b']', host).ok_or(BAD_HOST)? + 1,
+        _ => memchr::memchr(b':', host).unwrap_or(host.len()),
     };
+    let (name, port) = text.split_at(end);
     let is_name = match name.strip_prefix('[') {
         Some(inner) => is_ipv6(inner),
-        None => {
-            !name.is_empty()
-                && name.bytes().all(|it| it.is_ascii_alphanumeric() || b"-._~".contains(&it))
-        }
+        None => !name.is_empty() && name.bytes().all(|it| NAME[usize::from(it)]),
     };
     let is_port = match port.strip_prefix(':') {
         Some(digits) => {
@@ -173,6 +169,18 @@ fn valid(host: &[u8]) -> Result<&str, HeadError> {
     };
     if is_name && is_port && host.len() <= 261 { Ok(text) } else { Err(BAD_HOST) }
 }
+
+/// Letters, digits, `-._~`.
+static NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 128 {
+        let byte = at as u8;
+        table[at] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        at += 1;
+    }
+    table
+};
 
 /// The inside of the brackets, with the closing one.
 fn is_ipv6(inner: &str) -> bool {

@@ -15,20 +15,19 @@ impl ShortText {
 
     /// Appends; what does not fit is left out.
     fn push(&mut self, text: &[u8]) {
-        for byte in text {
-            if let Some(slot) = self.bytes.get_mut(usize::from(self.len)) {
-                *slot = *byte;
-                self.len += 1;
-            }
-        }
+        let room = &mut self.bytes[usize::from(self.len)..];
+        let fitting = text.len().min(room.len());
+        room[..fitting].copy_from_slice(&text[..fitting]);
+        self.len += fitting as u8; // at most 128
     }
 
-    /// Appends the low `digits` hex digits of `number`.
-    fn push_hex(&mut self, number: u128, digits: u32) {
-        for at in (0..digits).rev() {
-            let digit = (number >> (at * 4)) & 0xf;
-            self.push(&[b"0123456789abcdef"[digit as usize]]);
+    /// Appends the low `N` hex digits of `number`.
+    fn push_hex<const N: usize>(&mut self, number: u128) {
+        let mut digits = [b'0'; N];
+        for (at, digit) in digits.iter_mut().rev().enumerate() {
+            *digit = b"0123456789abcdef"[(number >> (at * 4)) as usize & 0xf];
         }
+        self.push(&digits);
     }
 }
 
@@ -57,7 +56,7 @@ pub fn request_id(sent: Option<&[u8]>, fresh: Fresh) -> ShortText {
     let mut id = ShortText::default();
     match sent {
         Some(sent) if is_request_id(sent) => id.push(sent),
-        _ => id.push_hex(fresh.request, 32),
+        _ => id.push_hex::<32>(fresh.request),
     }
     id
 }
@@ -78,14 +77,14 @@ pub fn traceparent(sent: Option<&[u8]>, fresh: Fresh) -> ShortText {
             parent.flags
         }
         None => {
-            text.push_hex(fresh.trace.max(1), 32);
+            text.push_hex::<32>(fresh.trace.max(1));
             1
         }
     };
     text.push(b"-");
-    text.push_hex(u128::from(fresh.span.max(1)), 16);
+    text.push_hex::<16>(u128::from(fresh.span.max(1)));
     text.push(b"-");
-    text.push_hex(u128::from(flags), 2);
+    text.push_hex::<2>(u128::from(flags));
     text
 }
 

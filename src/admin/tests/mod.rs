@@ -18,7 +18,7 @@ use crate::config::{
 };
 use crate::generation::build::{Sources, build};
 use crate::generation::live::Order;
-use crate::generation::{Gate, Generation, LiveService};
+use crate::generation::{Gate, Generation};
 use crate::model::Coverage;
 use crate::telemetry::metrics::Metrics;
 
@@ -129,6 +129,7 @@ impl Rig {
     async fn call(&self, call: Call) -> Answer {
         let answer = self.admin.answer(call).await;
         assert_eq!(header(&answer, "Cache-Control"), Some("no-store"));
+        assert_eq!(header(&answer, "X-Request-ID"), Some("r-1"));
         answer
     }
 

@@ -147,3 +147,31 @@ async fn a_state_that_cannot_be_written_is_told_and_nothing_changes() {
     assert!(!rig.covered("signal-engine"));
     assert!(rig.seen.lock().unwrap().is_empty());
 }
+
+/// A disk that never answers.
+#[derive(Debug)]
+struct Hanging;
+
+impl Store for Hanging {
+    fn load(&self) -> BoxFuture<'_, Result<Loaded, StoreError>> {
+        Box::pin(async { Ok(Loaded::default()) })
+    }
+
+    fn save(&self, _: State) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_hangs_holds_no_caller() {
+    let (switch, _) = Switch::open(Arc::new(Hanging), Audit::in_memory()).await.unwrap();
+    let rig = Rig::over(switch, None);
+    for _ in 0..2 {
+        let before = tokio::time::Instant::now();
+        let answer = rig.ask("POST", "maintenance/on").await;
+        assert_eq!(answer.status, 500);
+        assert!(before.elapsed() < Duration::from_secs(12));
+        assert!(json(&answer)["detail"].as_str().unwrap().contains("may still come"));
+    }
+    assert_eq!(rig.ask("GET", "maintenance/status").await.status, 200);
+}

@@ -18,10 +18,12 @@ use crate::generation::build::{Built, Sources, build};
 use crate::generation::{Gate, Generation};
 use crate::maintenance::{Modes, Window};
 use crate::model::{Coverage, UnixMs};
-use crate::proxy::decide::decide_before;
+use crate::proxy::decide::{Decision, decide_before};
+use crate::proxy::forward_auth;
 use crate::proxy::reject::Reject;
 use crate::semantics::forwarded;
-use crate::semantics::head::{HeadError, Parsed, Storage, parse_request};
+use crate::semantics::head::{HeadError, Parsed, RequestHead, Storage, parse_request};
+use crate::semantics::path::canonical;
 use crate::telemetry::metrics::Metrics;
 
 /// Arguments.
@@ -95,7 +97,7 @@ fn explain(cmd: &Cmd, mut config: Config, now: UnixMs) -> anyhow::Result<Report>
     let bytes = request(cmd, stand_in.as_deref())?;
     let gate = Gate { generation: Arc::new(generation), modes: Arc::new(modes) };
     let mut report = judge(&gate, cmd.peer, &bytes, now);
-    report.warnings = unread;
+    report.warnings.extend(unread);
     Ok(report)
 }
 
@@ -113,7 +115,26 @@ fn judge(gate: &Gate, peer: IpAddr, bytes: &[u8], now: UnixMs) -> Report {
     let client = forwarded::client(peer, &generation.config.trusted_proxies, &head);
     let mut notes = Notes::new(&generation.config, head.api_key.is_some());
     let decision = decide_before(gate, &head, &client, now, &mut notes);
-    notes.conclude(&decision, &head, &client)
+    let mut report = notes.conclude(&decision, &head, &client);
+    match decision {
+        Decision::ForwardAuth => match forward_auth::answer(gate, &head, &client, now) {
+            Ok(_) => report.why = "a trusted proxy asks about a request that may pass".to_owned(),
+            Err(denied) => report.refused(&generation.config, &denied.reject),
+        },
+        Decision::Refuse(Reject::NoRoute) => report.warnings.extend(missing_prefix(gate, &head)),
+        _ => {}
+    }
+    report
+}
+
+/// The usual slip with a prefix: the path would be routed with it.
+fn missing_prefix(gate: &Gate, head: &RequestHead<'_>) -> Option<String> {
+    let prefix = gate.generation.config.prefix.as_str();
+    let path = format!("{prefix}{}", canonical(head.raw_path).ok()?);
+    let routed = gate.generation.routes.owner(head.authority, &path, head.method).is_some()
+        || path.starts_with(gate.generation.admin.prefix.as_str());
+    (!prefix.is_empty() && routed)
+        .then(|| format!("the deployment has the prefix {prefix}: did you mean {path}?"))
 }
 
 /// What a client would hear that stops in the midst of a head.

@@ -97,7 +97,8 @@ impl Report {
         self.decision == "refuse"
     }
 
-    fn refused(&mut self, config: &Config, reject: &Reject) {
+    /// Makes it a refusal.
+    pub(super) fn refused(&mut self, config: &Config, reject: &Reject) {
         self.decision = "refuse";
         self.status = Some(reject.status(config));
         self.code = Some(reject.code());

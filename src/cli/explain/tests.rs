@@ -82,6 +82,26 @@ fn other_readings_are_named_as_the_reason() {
 }
 
 #[test]
+fn a_question_of_a_trusted_proxy_is_answered_in_full() {
+    let trusting = || Config { trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()], ..config("") };
+    let asks = "GET /forward-auth --peer 10.0.0.1 -H X-Forwarded-Method:GET -H X-Forwarded-Uri:";
+    let report = explained(&format!("{asks}/api/x"), trusting()).unwrap();
+    assert_eq!((report.decision, report.status), ("forward-auth", None));
+    let report = explained(&format!("{asks}/api/admin/x"), trusting()).unwrap();
+    assert_eq!((report.decision, report.status), ("refuse", Some(401)));
+}
+
+#[test]
+fn a_forgotten_prefix_is_pointed_out() {
+    for (path, hint) in [("/api/x", true), ("/api/admin/x", true), ("/nowhere", false)] {
+        let report = explained(&format!("GET {path}"), config("/dev")).unwrap();
+        assert_eq!(report.status, Some(404), "{path}");
+        let hints = report.warnings.iter().filter(|it| it.contains(&format!("/dev{path}"))).count();
+        assert_eq!(hints == 1, hint, "{path}: {:?}", report.warnings);
+    }
+}
+
+#[test]
 fn heads_are_judged_as_on_the_data_path() {
     for (arguments, code_part) in [
         ("GET /api/x -H Host:a -H Host:b", "host"),

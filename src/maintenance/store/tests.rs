@@ -96,6 +96,13 @@ fn torn_temporary_files_are_passed_over() {
         std::fs::write(beside(&file(&dir), ".prev.tmp"), &next[..cut]).unwrap();
         assert_eq!(load(&file(&dir)).unwrap().state, state(1));
     }
+    std::fs::rename(beside(&file(&dir), ".prev.tmp"), beside(&file(&dir), ".prev")).unwrap();
+    let loaded = load(&file(&dir)).unwrap();
+    assert_eq!(
+        (loaded.state, loaded.warning),
+        (state(1), None),
+        "the copy may be ahead, and is not asked"
+    );
     save(&file(&dir), &state(3)).unwrap();
     assert_eq!(load(&file(&dir)).unwrap().state, state(3));
 }
@@ -185,4 +192,27 @@ fn a_broken_file_that_cannot_be_replaced_is_kept_once_and_does_not_stop_the_star
         assert!(loaded.warning.unwrap().contains("could not be replaced"));
     }
     assert_eq!(names(&dir).iter().filter(|it| it.contains(".corrupt-")).count(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_state_comes_back_as_it_was(
+        all in proptest::option::of((0_u64..u64::MAX, proptest::option::of(0_u64..u64::MAX), proptest::option::of(".{0,40}"))),
+        services in proptest::collection::btree_map("[a-z0-9-]{1,12}", (0_u64..9, proptest::option::of(0_u64..9), proptest::option::of(".{0,9}")), 0..6),
+        by in ".{0,20}",
+    ) {
+        let window = |it: (u64, Option<u64>, Option<String>)| Window {
+            since: UnixMs(it.0),
+            until: it.1.map(UnixMs),
+            reason: it.2,
+            by: by.clone(),
+        };
+        let modes = Modes {
+            all: all.map(window),
+            services: services.into_iter().map(|(name, it)| (name, window(it))).collect(),
+        };
+        let state = State { modes, last_change: None };
+        let text = serde_json::to_vec(&FileForm::from(&state)).unwrap();
+        proptest::prop_assert_eq!(decode(&text).unwrap(), state);
+    }
 }

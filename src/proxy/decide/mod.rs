@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::auth::KeyEntry;
 use crate::config::Route;
-use crate::generation::guarded::may_reach;
 use crate::generation::routes::{Found, takes};
 use crate::generation::{Gate, Generation, LiveService};
 use crate::maintenance::Window;
@@ -14,7 +13,7 @@ use crate::proxy::reject::Reject;
 use crate::semantics::class::Class;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
-use crate::semantics::path::canonical;
+use crate::semantics::path::{canonical, could_reach};
 
 /// Where trusted proxies ask; matched by the path alone, since Caddy appends the client's query.
 pub const FORWARD_AUTH: &str = "/forward-auth";
@@ -244,7 +243,7 @@ impl<'g> Asked<'g, '_, '_> {
             return Place::Route(Target { route, origin: Origin::AdminHealth, admin: false });
         }
         // Also what another server would read as ours (`maintenance%2Fon`): it must not reach the admin service.
-        if generation.config.admin_on_data && admin.own.iter().any(|it| may_reach(path, it)) {
+        if generation.config.admin_on_data && admin.own.iter().any(|it| could_reach(path, it)) {
             return Place::Own(below.trim_start_matches('/'));
         }
         if let Some(route) = &admin.route {
