@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
+use tokio::time::Instant;
 
 use crate::generation::live::Order;
 use crate::proxy::connection::{self, Downstream};
@@ -21,12 +22,15 @@ use crate::proxy::reject::Reject;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::wire::clock::TICK;
+use crate::wire::linux::refuse_new_connections;
 use crate::wire::listener::Handed;
 
 /// Orders that may wait for a core.
 pub const ORDERS_MAX: usize = 64;
 /// Connections that are being refused at one time on one core; beyond, they are just closed.
 const REFUSALS_MAX: usize = 64;
+/// Handshakes under way when the listener closes.
+const HANDSHAKES: Duration = Duration::from_millis(200);
 /// Pause after the operating system had no descriptor or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -35,6 +39,8 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 pub struct Seat {
     pub index: usize,
     pub listeners: Vec<StdListener>,
+    /// Whether another process may hold the listeners too.
+    pub inherited: bool,
     pub orders: mpsc::Receiver<Order>,
     pub handed: mpsc::Receiver<Handed>,
     pub phase: watch::Receiver<Phase>,
@@ -57,7 +63,8 @@ pub fn spawn(seat: Seat) -> io::Result<JoinHandle<io::Result<()>>> {
 }
 
 async fn run(seat: Seat) -> io::Result<()> {
-    let Seat { index, listeners, orders, handed, mut phase, shared, metrics, log, seed } = seat;
+    let Seat { index, listeners, inherited, orders, handed, mut phase, shared, metrics, log, seed } =
+        seat;
     let core = Rc::new(Core::new(index, shared, metrics, log, seed));
     spawn_local(keep_time(Rc::clone(&core)));
     spawn_local(obey(Rc::clone(&core), orders));
@@ -66,7 +73,7 @@ async fn run(seat: Seat) -> io::Result<()> {
     for listener in listeners {
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
-        accepting.push(spawn_local(accept(Rc::clone(&core), listener, phase.clone())));
+        accepting.push(spawn_local(accept(Rc::clone(&core), listener, inherited, phase.clone())));
     }
     while phase.changed().await.is_ok() {
         let now = *phase.borrow_and_update();
@@ -123,7 +130,12 @@ async fn take_handed(core: Rc<Core>, mut handed: mpsc::Receiver<Handed>) {
 }
 
 /// Accepts until the process drains, then empties the queue: closing one of several sockets on a port resets what it holds.
-async fn accept(core: Rc<Core>, listener: TcpListener, mut phase: watch::Receiver<Phase>) {
+async fn accept(
+    core: Rc<Core>,
+    listener: TcpListener,
+    inherited: bool,
+    mut phase: watch::Receiver<Phase>,
+) {
     let local_port = listener.local_addr().map_or(0, |it| it.port());
     let refusing = Rc::new(());
     loop {
@@ -139,9 +151,17 @@ async fn accept(core: Rc<Core>, listener: TcpListener, mut phase: watch::Receive
             }
         }
     }
-    while let Ok(Ok((stream, addr))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
-    {
-        welcome(&core, stream, Peer { addr, local_port }, &refusing);
+    let mut end = Instant::now();
+    if !inherited {
+        end += HANDSHAKES;
+        if let Err(error) = refuse_new_connections(&listener) {
+            tracing::warn!(%error, core = core.index, "connections may be reset while the listener closes");
+        }
+    }
+    while let Ok(accepted) = tokio::time::timeout_at(end, listener.accept()).await {
+        if let Ok((stream, addr)) = accepted {
+            welcome(&core, stream, Peer { addr, local_port }, &refusing);
+        }
     }
 }
 
@@ -180,7 +200,7 @@ fn start(counted: Counted, stream: TcpStream, peer: Peer) {
 }
 
 async fn refuse(core: Rc<Core>, stream: TcpStream, peer: Peer, refusing: Rc<()>) {
-    let answering = refuse_unread(&core, &core.gate(), &peer, Reject::TooManyConnections);
+    let answering = refuse_unread(&core, &core.gate(), &peer, &Reject::TooManyConnections);
     let alarm = core.clock.alarm();
     let mut down = Downstream { connection: stream, kept: Vec::new(), alarm, peer };
     let _ = own::answer(&core, &mut down, answering).await;

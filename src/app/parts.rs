@@ -155,6 +155,7 @@ impl Parts {
         };
         let orders = std::mem::take(&mut self.orders);
         let handed = std::mem::take(&mut self.handed);
+        let is_inherited = !inherited.is_empty();
         let listeners = per_core(inherited, &config.listeners.data, orders.len())?;
         announce(&listeners);
         let (phase, follow) = watch::channel(Phase::Serving);
@@ -167,6 +168,7 @@ impl Parts {
             let seat = Seat {
                 index,
                 listeners,
+                inherited: is_inherited,
                 orders,
                 handed,
                 phase: follow.clone(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Output, exit};
 use crate::demo::walk::{self, Outcome, STEPS};
@@ -117,12 +118,15 @@ async fn show(demo: &mut Demo, output: Output, shown_key: Option<String>) -> any
     let key = shown_key.unwrap_or_else(|| demo.key.expose_secret().to_owned());
     print_scene(demo, output, &key)?;
     let mut look = tokio::time::interval(LOOK_EVERY);
+    // A supervisor ends the demo by SIGTERM; the gate must not outlive it.
+    let mut told = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     loop {
         tokio::select! {
             stopped = tokio::signal::ctrl_c() => {
                 stopped.context("cannot wait for Ctrl-C")?;
                 return Ok(exit::OK);
             }
+            _ = told.recv() => return Ok(exit::OK),
             _ = look.tick() => {
                 if demo.gate.has_ended() {
                     anyhow::bail!("the gate has ended by itself");

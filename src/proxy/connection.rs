@@ -13,10 +13,12 @@ use crate::proxy::forward;
 use crate::proxy::own;
 use crate::proxy::plan::{Peer, Plan, plan, refuse_unread};
 use crate::proxy::reject::Reject;
-use crate::wire::clock::Alarm;
+use crate::wire::clock::{Alarm, after};
 use crate::wire::h1::read::{HeadReader, NoHead};
 use crate::wire::transport::Transport;
 
+/// How long a connection that was accepted while the process drains may take to send its request.
+const FIRST: Duration = Duration::from_secs(1);
 /// How long the future of an exchange is kept for a next request, before only the small one stays.
 const WARM: Duration = Duration::from_secs(1);
 /// How long a client may take to read the last answer before the connection is gone.
@@ -48,14 +50,16 @@ pub struct Downstream<D> {
 pub async fn serve<D: Transport>(core: Rc<Core>, connection: D, peer: Peer) {
     let alarm = core.clock.alarm();
     let mut down = Downstream { connection, kept: Vec::new(), alarm, peer };
+    let mut grace = FIRST;
     loop {
         if down.kept.is_empty() {
             down.kept = Vec::new();
             let idle = core.gate().generation.config.timeouts.idle;
-            if !is_readable_within(&core, &down, idle).await {
+            if !is_readable_within(&core, &down, idle, grace).await {
                 return;
             }
         }
+        grace = Duration::ZERO;
         // Boxed at the first byte, dropped when the connection idles: the box is large, an idle connection is not.
         match Box::pin(converse(&core, &mut down)).await {
             After::Keep => {}
@@ -72,7 +76,7 @@ async fn converse<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> Af
         if after != After::Keep {
             return after;
         }
-        if down.kept.is_empty() && !is_readable_within(core, down, WARM).await {
+        if down.kept.is_empty() && !is_readable_within(core, down, WARM, Duration::ZERO).await {
             return if core.phase() == Phase::Draining { After::Close } else { After::Keep };
         }
     }
@@ -120,24 +124,26 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
         None if kept.is_empty() => Err(After::Close),
         None => {
             kept.clear();
-            Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, Reject::ClientTooSlow)))
+            Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, &Reject::ClientTooSlow)))
         }
     }
 }
 
-/// Waits for the next request without a buffer. False: the time is over, or the process drains and nothing is there.
+/// Waits for the next request without a buffer. False: the time is over, or the process drains and nothing came within `grace`.
 async fn is_readable_within<D: Transport>(
     core: &Core,
     down: &Downstream<D>,
     patience: Duration,
+    grace: Duration,
 ) -> bool {
-    let mut due_ms = None;
+    let since = core.clock.now_ms();
     poll_fn(|cx| {
         if down.connection.poll_readable(cx).is_ready() {
             return Poll::Ready(true);
         }
-        let due = *due_ms.get_or_insert_with(|| down.alarm.at(patience));
-        if due <= core.clock.now_ms() || core.phase() == Phase::Draining {
+        let drains = core.phase() == Phase::Draining;
+        let due = after(since, if drains { patience.min(grace) } else { patience });
+        if due <= core.clock.now_ms() {
             return Poll::Ready(false);
         }
         down.alarm.listen(cx);

@@ -3,22 +3,21 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
-use crate::config::{Config, ServiceTimeouts};
 use crate::generation::LiveService;
 use crate::model::Coverage;
 use crate::proxy::connection::Downstream;
 use crate::proxy::core::Core;
+use crate::proxy::deadlines::Patience;
 use crate::proxy::forward::may_repeat;
 use crate::proxy::plan::{Forwarding, broken_body};
 use crate::proxy::reject::Reject;
 use crate::proxy::respond::{Answered, Passing};
 use crate::semantics::head::Framing;
 use crate::wire::h1::read::{HeadReader, NoHead};
-use crate::wire::h1::relay::{Broken, Relay, Waiting};
+use crate::wire::h1::relay::{Broken, Relay};
 use crate::wire::transport::Transport;
 
 /// Bytes of following requests that are read while a response is awaited; the read tells whether the client is still there.
@@ -39,62 +38,32 @@ pub enum Outcome {
     Tunnel,
 }
 
-/// The time-outs of one exchange, copied so that no generation is held.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    pub connect: Duration,
-    pub response_head: Duration,
-    response_stall: Duration,
-    request: Option<Duration>,
-    body_stall: Duration,
-    write_stall: Duration,
-    min_body_rate: u64,
-    min_rate_grace: Duration,
-    response_head_bytes: usize,
-}
-
-impl Patience {
-    /// Of a service under a config.
-    pub fn of(service: &ServiceTimeouts, config: &Config) -> Self {
-        Self {
-            connect: service.connect,
-            response_head: service.response_head,
-            response_stall: service.response_stall,
-            request: service.request,
-            body_stall: config.timeouts.body_stall,
-            write_stall: config.timeouts.write_stall,
-            min_body_rate: config.limits.min_body_rate,
-            min_rate_grace: config.limits.min_rate_grace,
-            response_head_bytes: config.limits.response_head_bytes,
-        }
-    }
-}
-
 /// The machine.
 #[derive(Debug)]
 pub struct Exchange<U> {
-    service: Arc<LiveService>,
-    patience: Patience,
+    pub(super) service: Arc<LiveService>,
+    pub(super) patience: Patience,
     connection: U,
     /// Read from the upstream and not yet used.
     kept: Vec<u8>,
     pooled: bool,
-    request: RequestState,
-    response: Relay,
-    awaiting: Option<HeadReader>,
+    pub(super) request: RequestState,
+    pub(super) response: Relay,
+    pub(super) awaiting: Option<HeadReader>,
     interims: u8,
     /// Bytes of interim responses: they do not count as a response begun.
     interim_bytes: u64,
-    continued: bool,
-    began_ms: u64,
-    sent_ms: u64,
+    pub(super) continued: bool,
+    pub(super) began_ms: u64,
+    pub(super) sent_ms: u64,
     keep: bool,
     upstream_keeps: bool,
     pub status: u16,
 }
 
+/// How far the request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum RequestState {
+pub(super) enum RequestState {
     Sending,
     Sent,
     /// The upstream stopped reading; it may still have answered.
@@ -254,14 +223,14 @@ impl<U: Transport> Exchange<U> {
                 Some(Outcome::Broken(Some("client-closed")))
             }
             Poll::Ready(Err(broken)) if self.is_unanswered() => {
-                Some(Outcome::Refuse(broken_body(broken)))
+                Some(Outcome::Refuse(broken_body(&broken)))
             }
             Poll::Ready(Err(_)) => Some(Outcome::Broken(Some("bad-body"))),
         }
     }
 
     /// Whether no byte of a final response has left.
-    fn is_unanswered(&self) -> bool {
+    pub(super) fn is_unanswered(&self) -> bool {
         self.awaiting.is_some()
     }
 
@@ -304,7 +273,6 @@ impl<U: Transport> Exchange<U> {
             reader.poll(cx, &core.buffers, (connection, &mut kept), &mut step)
         };
         self.kept = kept;
-        let name = || self.service.service.name.clone();
         match read {
             Poll::Pending => {
                 self.awaiting = Some(reader);
@@ -319,24 +287,26 @@ impl<U: Transport> Exchange<U> {
             Poll::Ready(Ok(Answered::Final)) => Poll::Ready(None),
             Poll::Ready(Ok(Answered::Switched)) => Poll::Ready(Some(Outcome::Tunnel)),
             Poll::Ready(Ok(Answered::ClientGone)) => Poll::Ready(Some(Outcome::Broken(None))),
-            Poll::Ready(Ok(Answered::Refuse(code))) => {
-                Poll::Ready(Some(Outcome::Refuse(Reject::BadUpstream { service: name(), code })))
-            }
-            Poll::Ready(Err(no_head)) => {
-                let may_repeat = self.interims == 0
-                    && matches!(no_head, NoHead::Closed | NoHead::Io(_))
-                    && may_repeat(forwarding, self.pooled);
-                let code = match no_head {
-                    NoHead::Closed => "closed-before-response",
-                    NoHead::Truncated => "closed-inside-head",
-                    NoHead::Io(_) => "reset-before-response",
-                };
-                Poll::Ready(Some(match may_repeat {
-                    true => Outcome::Again,
-                    false => Outcome::Refuse(Reject::BadUpstream { service: name(), code }),
-                }))
-            }
+            Poll::Ready(Ok(Answered::Refuse(code))) => Poll::Ready(Some(self.bad_upstream(code))),
+            Poll::Ready(Err(no_head)) => Poll::Ready(Some(self.without_head(&no_head, forwarding))),
         }
+    }
+
+    fn bad_upstream(&self, code: &'static str) -> Outcome {
+        Outcome::Refuse(Reject::BadUpstream { service: self.service.service.name.clone(), code })
+    }
+
+    /// The upstream ended without a response.
+    fn without_head(&self, no_head: &NoHead, forwarding: &Forwarding) -> Outcome {
+        let nothing_came = matches!(no_head, NoHead::Closed | NoHead::Io(_)) && self.interims == 0;
+        if nothing_came && may_repeat(forwarding, self.pooled) {
+            return Outcome::Again;
+        }
+        self.bad_upstream(match no_head {
+            NoHead::Closed => "closed-before-response",
+            NoHead::Truncated => "closed-inside-head",
+            NoHead::Io(_) => "reset-before-response",
+        })
     }
 
     fn poll_body<D: Transport>(
@@ -392,63 +362,5 @@ impl<U: Transport> Exchange<U> {
             }
         }
         false
-    }
-
-    fn due_ms(&self, forwarding: &Forwarding) -> u64 {
-        let after = |from: u64, wait: Duration| {
-            from.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
-        };
-        let whole = self.patience.request.map_or(u64::MAX, |it| after(self.began_ms, it));
-        let request = match self.request {
-            RequestState::Sending if self.is_invited(forwarding) => {
-                forwarding.request.due_ms(self.patience.body_stall, self.patience.write_stall)
-            }
-            RequestState::Sending => after(self.began_ms, self.patience.response_head),
-            RequestState::Sent | RequestState::Stopped => u64::MAX,
-        };
-        let response = match (&self.awaiting, self.request) {
-            (None, _) => {
-                self.response.due_ms(self.patience.response_stall, self.patience.write_stall)
-            }
-            (Some(_), RequestState::Sending) => u64::MAX,
-            (Some(_), _) => after(self.sent_ms, self.patience.response_head),
-        };
-        whole.min(request).min(response)
-    }
-
-    /// Whether the client should be sending its body: not while it waits for a 100.
-    fn is_invited(&self, forwarding: &Forwarding) -> bool {
-        !forwarding.expect_continue
-            || self.continued
-            || forwarding.request.received > 0
-            || forwarding.request.waits().0 == Waiting::Sink
-    }
-
-    fn overdue(&self, core: &Core, forwarding: &Forwarding) -> Outcome {
-        if !self.is_unanswered() {
-            return Outcome::Broken(Some("stalled"));
-        }
-        let service = self.service.service.name.clone();
-        let elapsed = u128::from(core.clock.now_ms().saturating_sub(self.began_ms));
-        if self.patience.request.is_some_and(|it| it.as_millis() <= elapsed) {
-            return Outcome::Refuse(Reject::RequestTimeout { service });
-        }
-        let client_stalls = self.request == RequestState::Sending
-            && self.is_invited(forwarding)
-            && forwarding.request.waits().0 == Waiting::Source;
-        Outcome::Refuse(match client_stalls {
-            true => Reject::ClientTooSlow,
-            false => Reject::UpstreamTimeout { service },
-        })
-    }
-
-    /// Whether the client sends its body more slowly than anybody does who wants to be served (Slowloris).
-    fn is_below_min_rate(&self, core: &Core, forwarding: &Forwarding) -> bool {
-        let elapsed = core.clock.now_ms().saturating_sub(self.began_ms);
-        self.request == RequestState::Sending
-            && forwarding.request.waits().0 == Waiting::Source
-            && u128::from(elapsed) > self.patience.min_rate_grace.as_millis()
-            && forwarding.request.received.saturating_mul(1000)
-                < self.patience.min_body_rate.saturating_mul(elapsed)
     }
 }

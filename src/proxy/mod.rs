@@ -2,6 +2,7 @@
 
 pub mod connection;
 pub mod core;
+pub mod deadlines;
 pub mod decide;
 pub mod exchange;
 pub mod forward;

@@ -60,7 +60,7 @@ pub async fn admin<D: Transport>(
         return After::Abort;
     }
     let method = call.method.clone();
-    let answer = match read_body(core, down, framing).await {
+    let mut answer = match read_body(core, down, framing).await {
         Some(body) => {
             call.body = body;
             ask(core, call, &record.request_id).await
@@ -70,10 +70,7 @@ pub async fn admin<D: Transport>(
             refusal(core, &Reject::BodyTooLarge, record.request_id.as_str())
         }
     };
-    let answer = match answer.headers.iter().any(|it| it.0 == "X-Request-ID") {
-        true => answer,
-        false => answer.with("X-Request-ID", record.request_id.as_str()),
-    };
+    answer.headers.extend(asked.dressing);
     let mut out = core.buffers.take();
     encode::answer(&mut out, &answer, version, keep, head_only);
     record.answered(answer.status, out.len() as u64);

@@ -9,7 +9,7 @@ use crate::proxy::core::{Core, Phase, Pinned};
 use crate::proxy::decide::{AdminCall, Decision, Forward, decide};
 use crate::proxy::forward_auth;
 use crate::proxy::record::Record;
-use crate::proxy::reject::{Asked, Reject, options_star, preflight};
+use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
 use crate::semantics::class::Class;
 use crate::semantics::forwarded::{self, Client};
 use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, parse_request};
@@ -67,6 +67,8 @@ pub struct AdminExchange {
     pub head_only: bool,
     pub path: String,
     pub authority: String,
+    /// Headers that every answer of ours has: request id and CORS.
+    pub dressing: Vec<(&'static str, String)>,
     pub record: Record,
 }
 
@@ -122,19 +124,19 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
         Ok(Parsed::Partial) => return Step::More,
         Ok(Parsed::Whole(head, used)) => (head, used),
         Err(error) => {
-            let plan = refuse_unread(core, &gate, peer, Reject::Head(error));
+            let plan = refuse_unread(core, &gate, peer, &Reject::Head(error));
             return Step::Done { value: Plan::Answer(plan), used: bytes.len() };
         }
     };
     let client = forwarded::client(peer.addr.ip(), &generation.config.trusted_proxies, &head);
     let fresh = core.fresh();
     let request_id = trace::request_id(head.first(Class::RequestId), fresh);
-    let seen = Seen { core, gate: &gate, head: &head, client: &client };
+    let seen = Seen { core, gate: &gate, peer, head: &head, client: &client, fresh };
     let record = Record::new(core.clock.unix(), client.ip, request_id);
     match decide(&gate, &head, &client, core.clock.unix()) {
         Decision::Forward(forward) => {
             let body = bytes.get(used..).unwrap_or_default();
-            match seen.forward(peer, forward, fresh, record.clone(), body) {
+            match seen.forward(&forward, record.clone(), body) {
                 Ok((forwarding, absorbed)) => {
                     Step::Done { value: Plan::Forward(forwarding), used: used + absorbed }
                 }
@@ -148,7 +150,7 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
             Step::Done { value: seen.answer(record, &answer, false), used }
         }
         Decision::OptionsStar => {
-            let answer = options_star();
+            let answer = dress(options_star(), &seen.asked(&record));
             Step::Done { value: seen.answer(record, &answer, false), used }
         }
         Decision::Refuse(reject) => Step::Done { value: seen.refuse(record, reject), used },
@@ -156,7 +158,7 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
 }
 
 /// A refusal of bytes that are no head; the connection closes.
-pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: Reject) -> Answering {
+pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: &Reject) -> Answering {
     let now = core.clock.unix();
     let request_id = trace::request_id(None, core.fresh());
     let mut record = Record::new(now, peer.addr.ip(), request_id);
@@ -175,8 +177,10 @@ pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: Reject) ->
 struct Seen<'s, 'a> {
     core: &'s Core,
     gate: &'s Pinned,
+    peer: &'s Peer,
     head: &'s RequestHead<'a>,
     client: &'s Client,
+    fresh: trace::Fresh,
 }
 
 impl<'a> Seen<'_, 'a> {
@@ -204,9 +208,7 @@ impl<'a> Seen<'_, 'a> {
 
     fn forward(
         &self,
-        peer: &Peer,
-        forward: Forward<'_, 'a>,
-        fresh: trace::Fresh,
+        forward: &Forward<'_, 'a>,
         mut record: Record,
         body: &[u8],
     ) -> Result<(Forwarding, usize), Reject> {
@@ -216,12 +218,12 @@ impl<'a> Seen<'_, 'a> {
         {
             return Err(Reject::BodyTooLarge);
         }
-        let traceparent = trace::traceparent(self.head.first(Class::TraceParent), fresh);
+        let traceparent = trace::traceparent(self.head.first(Class::TraceParent), self.fresh);
         let mut out = self.core.buffers.take();
         let rewrite = RequestRewrite {
             path: &forward.path,
             client: self.client,
-            local_port: peer.local_port,
+            local_port: self.peer.local_port,
             forward_key: settings.forward_key,
             request_id: record.request_id.as_str(),
             traceparent: traceparent.as_str(),
@@ -229,14 +231,14 @@ impl<'a> Seen<'_, 'a> {
         };
         encode::request(&mut out, self.head, &rewrite);
         if let Some(key) = forward.key {
-            self.core.metrics.key_used(&key.name);
+            self.core.metrics.key_used_at(&key.name, self.now());
             record.key = Some(key.digest);
         }
         let head_bytes = out.len();
         let chunked = self.head.framing == Framing::Chunked;
         let mut request = Relay::new(out, self.head.framing, chunked, self.core.clock.now_ms())
             .at_most(settings.max_body_bytes);
-        let absorbed = request.absorb(body).map_err(broken_body)?;
+        let absorbed = request.absorb(body).map_err(|it| broken_body(&it))?;
         let mut head_copy = Vec::new();
         if !request.has_ended() {
             head_copy = self.core.buffers.take();
@@ -264,10 +266,12 @@ impl<'a> Seen<'_, 'a> {
         Ok((forwarding, absorbed))
     }
 
-    fn admin(&self, call: &AdminCall<'_>, record: Record) -> Plan {
+    fn admin(&self, call: &AdminCall<'_>, mut record: Record) -> Plan {
         if let Some(actor) = call.actor {
-            self.core.metrics.key_used(actor);
+            self.core.metrics.key_used_at(actor, self.now());
+            record.key_name = Some(actor.to_owned());
         }
+        let bare = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
         Plan::Admin(AdminExchange {
             call: Call {
                 method: self.head.method.to_owned(),
@@ -285,6 +289,7 @@ impl<'a> Seen<'_, 'a> {
             head_only: self.head.method == "HEAD",
             path: self.head.raw_path.to_owned(),
             authority: self.head.authority.to_owned(),
+            dressing: dress(bare, &self.asked(&record)).headers,
             record,
         })
     }
@@ -302,7 +307,10 @@ impl<'a> Seen<'_, 'a> {
 
     fn forward_auth(&self, mut record: Record) -> Plan {
         match forward_auth::answer(self.gate, self.head, self.client, self.now()) {
-            Ok(answer) => self.answer(record, &answer, false),
+            Ok(answer) => {
+                let answer = dress(answer, &self.asked(&record));
+                self.answer(record, &answer, false)
+            }
             Err(denied) => {
                 let reject = self.counted(denied.reject.clone(), denied.presented, denied.client);
                 let answer = denied.answer(&reject, &self.asked(&record));
@@ -360,8 +368,8 @@ impl<'a> Seen<'_, 'a> {
 }
 
 /// What a broken request body means for its request.
-pub fn broken_body(broken: Broken) -> Reject {
-    match broken {
+pub fn broken_body(broken: &Broken) -> Reject {
+    match *broken {
         Broken::TooLarge => Reject::BodyTooLarge,
         Broken::Malformed(code) => Reject::BadBody(code),
         Broken::SourceClosed(_) | Broken::Sink(_) => Reject::BadBody("closed"),

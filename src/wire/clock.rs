@@ -18,6 +18,11 @@ const TICK_MS: u64 = 100;
 const SLOTS: u64 = 512;
 const NEVER: u64 = u64::MAX;
 
+/// The time `wait` after `from_ms`.
+pub fn after(from_ms: u64, wait: Duration) -> u64 {
+    from_ms.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(NEVER))
+}
+
 /// The clock of one core; time stands still between ticks.
 #[derive(Debug)]
 pub struct Clock {
@@ -132,9 +137,9 @@ impl Clock {
 }
 
 impl Alarm {
-    /// Rings `after` from now (rounded up to the tick); replaces what was set.
-    pub fn set(&self, after: Duration) {
-        self.set_at(self.at(after));
+    /// Rings `wait` from now (rounded up to the tick); replaces what was set.
+    pub fn set(&self, wait: Duration) {
+        self.set_at(self.at(wait));
     }
 
     /// Rings at `due_ms` of the clock; `u64::MAX` is never.
@@ -145,9 +150,9 @@ impl Alarm {
         }
     }
 
-    /// The clock's time `after` from now.
-    pub fn at(&self, after: Duration) -> u64 {
-        self.clock.now_ms().saturating_add(u64::try_from(after.as_millis()).unwrap_or(NEVER))
+    /// The clock's time `wait` from now.
+    pub fn at(&self, wait: Duration) -> u64 {
+        after(self.clock.now_ms(), wait)
     }
 
     /// Silences the alarm.

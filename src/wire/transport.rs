@@ -12,6 +12,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     /// Ready when a read would not wait (bytes, end or error).
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Makes the coming close a reset, which nobody takes for the end of a message.
+    fn reset_on_close(&self);
+
     /// Whether an idle connection can be used again: open, and nothing came that nobody asked for.
     fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];
@@ -24,5 +27,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 impl Transport for TcpStream {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_read_ready(cx)
+    }
+
+    fn reset_on_close(&self) {
+        // A socket that refuses this is gone already.
+        let _ = self.set_zero_linger();
     }
 }

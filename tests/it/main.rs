@@ -1,19 +1,21 @@
 //! Behaviour through real sockets: one file per capability, a sentence per test.
 
-mod language;
-mod support;
-mod vectors;
 mod auth;
-mod headers;
-mod routing;
-mod streaming;
-mod upgrade;
-mod maintenance;
-mod reload;
 mod cli;
+mod demo;
 mod forward_auth;
+mod headers;
+mod language;
 mod limits;
 mod logs;
+mod maintenance;
 mod ops;
 mod peers;
+mod reload;
+mod retry;
+mod routing;
 mod shutdown;
+mod streaming;
+mod support;
+mod upgrade;
+mod vectors;

@@ -238,6 +238,56 @@ fn no_core_forwards_a_request_after_the_toggle_has_answered() {
 }
 
 #[test]
+fn a_request_that_still_waits_for_its_connection_is_caught_by_the_toggle() {
+    // A listener whose queue is full lets connections wait.
+    let listener = full_listener();
+    let address = listener.local_addr().expect("bound");
+    let _fill: Vec<_> = (0..4).map(|_| connect_in_background(address)).collect();
+    let gateway = Setup::default()
+        .service_at("signal-engine", &format!("http://{address}"), "timeouts: { connect: 15s }")
+        .route("path: /, service: signal-engine, access: public")
+        .key(OPERATOR)
+        .start();
+    let mut waiting = gateway.connect();
+    waiting.get("/x", "");
+    assert!(waiting.is_silent_for(Duration::from_millis(300)), "it waits for a connection");
+    on(&gateway, "");
+    let received = std::thread::spawn(move || {
+        let mut received = Vec::new();
+        listener.set_nonblocking(true).expect("a socket");
+        during(Duration::from_secs(4), || match listener.accept() {
+            Ok((mut stream, _)) => {
+                let _ = stream.set_read_timeout(Some(Duration::from_millis(500)));
+                let _ = std::io::Read::read_to_end(&mut stream, &mut received);
+            }
+            Err(_) => std::thread::park_timeout(Duration::from_millis(5)),
+        });
+        received
+    });
+    waiting.response().expect_status(503).expect_field("message", "Maintenance mode enabled");
+    let received = received.join().expect("no panic");
+    assert!(received.is_empty(), "the upstream got {:?}", String::from_utf8_lossy(&received));
+}
+
+/// Listens, with room for a single connection that was not accepted.
+fn full_listener() -> std::net::TcpListener {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    socket.bind(&any.into()).and_then(|()| socket.listen(0)).expect("a free port");
+    socket.into()
+}
+
+/// Asks for a connection without waiting for it.
+fn connect_in_background(address: std::net::SocketAddr) -> socket2::Socket {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.set_nonblocking(true).expect("a socket");
+    let _ = socket.connect(&address.into());
+    socket
+}
+
+#[test]
 fn a_drain_waits_for_running_requests_and_says_what_it_saw() {
     let finish = Signal::new();
     let upstream = Upstream::http1().slow("/slow", "done", &finish).start();

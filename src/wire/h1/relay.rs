@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 
 use crate::semantics::head::Framing;
+use crate::wire::clock::after;
 use crate::wire::h1::chunk::{self, ChunkLimits, Decoder, Piece};
 use crate::wire::io::Buffers;
 use crate::wire::transport::Transport;
@@ -147,7 +148,7 @@ impl Relay {
     /// When a stall is over: `source` and `sink` are how long each may make no progress.
     pub fn due_ms(&self, source: Duration, sink: Duration) -> u64 {
         let patience = if self.waiting == Waiting::Source { source } else { sink };
-        self.moved_ms.saturating_add(u64::try_from(patience.as_millis()).unwrap_or(u64::MAX))
+        after(self.moved_ms, patience)
     }
 
     /// The head and what was absorbed, as long as nothing was taken from it.

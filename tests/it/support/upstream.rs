@@ -96,7 +96,13 @@ impl RawUpstream {
     fn each_connection(
         handler: impl Fn(Wire, usize, &Arc<Shared>) + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        Self::on(TcpListener::bind("127.0.0.1:0").expect("a free port"), handler)
+    }
+
+    fn on(
+        listener: TcpListener,
+        handler: impl Fn(Wire, usize, &Arc<Shared>) + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().expect("bound");
         let shared = Arc::new(Shared::default());
         let (for_thread, handler) = (Arc::clone(&shared), Arc::new(handler));
@@ -369,13 +375,22 @@ impl Upstream {
     }
 
     pub(crate) fn start(self) -> RawUpstream {
-        RawUpstream::start(move |exchange| {
-            let handler = self.routes.get(&exchange.path()).or(self.fallback.as_ref());
-            match handler {
-                Some(handler) => handler(exchange),
-                None => exchange.respond(404, "", b"no such path here"),
-            }
-        })
+        RawUpstream::start(move |exchange| self.answer(exchange))
+    }
+
+    /// Starts at an address that another has left; nothing if somebody took it.
+    pub(crate) fn start_at(self, address: SocketAddr) -> Option<RawUpstream> {
+        let listener = TcpListener::bind(address).ok()?;
+        Some(RawUpstream::on(listener, move |wire, connection, shared| {
+            serve(wire, connection, shared, &|exchange| self.answer(exchange));
+        }))
+    }
+
+    fn answer(&self, exchange: &mut Exchange) {
+        match self.routes.get(&exchange.path()).or(self.fallback.as_ref()) {
+            Some(handler) => handler(exchange),
+            None => exchange.respond(404, "", b"no such path here"),
+        }
     }
 
     /// Answers every path with 200 and nothing, by a function where one is given.

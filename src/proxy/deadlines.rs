@@ -1,0 +1,102 @@
+//! How long an exchange may wait, for whom, and what it means when it has.
+
+use std::time::Duration;
+
+use crate::config::{Config, ServiceTimeouts};
+use crate::proxy::core::Core;
+use crate::proxy::exchange::{Exchange, Outcome, RequestState};
+use crate::proxy::plan::Forwarding;
+use crate::proxy::reject::Reject;
+use crate::wire::clock::after;
+use crate::wire::h1::relay::Waiting;
+use crate::wire::transport::Transport;
+
+/// The time-outs of one exchange, copied so that no generation is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    pub connect: Duration,
+    pub response_head: Duration,
+    response_stall: Duration,
+    request: Option<Duration>,
+    body_stall: Duration,
+    write_stall: Duration,
+    min_body_rate: u64,
+    min_rate_grace: Duration,
+    pub response_head_bytes: usize,
+}
+
+impl Patience {
+    /// Of a service under a config.
+    pub fn of(service: &ServiceTimeouts, config: &Config) -> Self {
+        Self {
+            connect: service.connect,
+            response_head: service.response_head,
+            response_stall: service.response_stall,
+            request: service.request,
+            body_stall: config.timeouts.body_stall,
+            write_stall: config.timeouts.write_stall,
+            min_body_rate: config.limits.min_body_rate,
+            min_rate_grace: config.limits.min_rate_grace,
+            response_head_bytes: config.limits.response_head_bytes,
+        }
+    }
+}
+
+impl<U: Transport> Exchange<U> {
+    /// When the exchange has waited too long, by the core's clock.
+    pub(super) fn due_ms(&self, forwarding: &Forwarding) -> u64 {
+        let whole = self.patience.request.map_or(u64::MAX, |it| after(self.began_ms, it));
+        let request = match self.request {
+            RequestState::Sending if self.is_invited(forwarding) => {
+                forwarding.request.due_ms(self.patience.body_stall, self.patience.write_stall)
+            }
+            RequestState::Sending => after(self.began_ms, self.patience.response_head),
+            RequestState::Sent | RequestState::Stopped => u64::MAX,
+        };
+        let response = match (&self.awaiting, self.request) {
+            (None, _) => {
+                self.response.due_ms(self.patience.response_stall, self.patience.write_stall)
+            }
+            (Some(_), RequestState::Sending) => u64::MAX,
+            (Some(_), _) => after(self.sent_ms, self.patience.response_head),
+        };
+        whole.min(request).min(response)
+    }
+
+    /// Whether the client should be sending its body: not while it waits for a 100.
+    fn is_invited(&self, forwarding: &Forwarding) -> bool {
+        !forwarding.expect_continue
+            || self.continued
+            || forwarding.request.received > 0
+            || forwarding.request.waits().0 == Waiting::Sink
+    }
+
+    /// What has waited too long.
+    pub(super) fn overdue(&self, core: &Core, forwarding: &Forwarding) -> Outcome {
+        if !self.is_unanswered() {
+            return Outcome::Broken(Some("stalled"));
+        }
+        let service = self.service.service.name.clone();
+        let elapsed = u128::from(core.clock.now_ms().saturating_sub(self.began_ms));
+        if self.patience.request.is_some_and(|it| it.as_millis() <= elapsed) {
+            return Outcome::Refuse(Reject::RequestTimeout { service });
+        }
+        let client_stalls = self.request == RequestState::Sending
+            && self.is_invited(forwarding)
+            && forwarding.request.waits().0 == Waiting::Source;
+        Outcome::Refuse(match client_stalls {
+            true => Reject::ClientTooSlow,
+            false => Reject::UpstreamTimeout { service },
+        })
+    }
+
+    /// Whether the client sends its body more slowly than anybody does who wants to be served (Slowloris).
+    pub(super) fn is_below_min_rate(&self, core: &Core, forwarding: &Forwarding) -> bool {
+        let elapsed = core.clock.now_ms().saturating_sub(self.began_ms);
+        self.request == RequestState::Sending
+            && forwarding.request.waits().0 == Waiting::Source
+            && u128::from(elapsed) > self.patience.min_rate_grace.as_millis()
+            && forwarding.request.received.saturating_mul(1000)
+                < self.patience.min_body_rate.saturating_mul(elapsed)
+    }
+}

@@ -1,0 +1,29 @@
+//! What only Linux can do.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use socket2::{SockFilter, SockRef};
+
+/// `ldb [13]`: the flags of a TCP header.
+const LOAD_FLAGS: SockFilter = SockFilter::new(0x30, 0, 0, 13);
+/// `and #0x12`: SYN and ACK.
+const ONLY_SYN_AND_ACK: SockFilter = SockFilter::new(0x54, 0, 0, 0x12);
+/// `jeq #0x02, 0, 1`: a SYN that opens a connection.
+const IS_OPENING: SockFilter = SockFilter::new(0x15, 0, 1, 0x02);
+/// `ret #0`: drop.
+const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+/// `ret #-1`: keep.
+const KEEP: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
+
+/// Lets no new connection begin on a listening socket, while handshakes under way still end in its queue.
+///
+/// Closing a listener resets what is queued in it, and a connection may always arrive between the last `accept` and the
+/// `close`. With its SYN dropped the client asks again a second later: it then meets the successor, or nobody, but is never
+/// reset in the middle. Not for a socket that another process also holds.
+///
+/// # Errors
+/// The operating system's error.
+pub fn refuse_new_connections(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).attach_filter(&[LOAD_FLAGS, ONLY_SYN_AND_ACK, IS_OPENING, DROP, KEEP])
+}
