@@ -17,6 +17,9 @@ use crate::{conf, load::Load};
 /// The key that the load sends.
 pub(crate) const KEY: &str = "bench-key-0123456789abcdef";
 
+/// What a proxy prints: not beside the config, whose folder the gate watches.
+const OUT: &str = "log/out.txt";
+
 /// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -140,7 +143,7 @@ impl Peer {
                 return load.rest(Duration::from_millis(100));
             }
             if let Some(status) = self.child.try_wait()? {
-                let log = fs::read_to_string(self.place.dir.join("out.log")).unwrap_or_default();
+                let log = fs::read_to_string(self.place.dir.join(OUT)).unwrap_or_default();
                 anyhow::bail!("{} ended with {status}: {log}", self.kind.name());
             }
             load.rest(Duration::from_millis(20))?;
@@ -151,7 +154,7 @@ impl Peer {
     /// Bytes of access log so far, in its file or over the sink.
     pub(crate) fn logged(&self, load: &Load) -> u64 {
         let file = match self.kind {
-            Kind::Gate => "out.log",
+            Kind::Gate => OUT,
             Kind::Nginx => "access.log",
             Kind::Haproxy => return load.logged,
         };
@@ -194,7 +197,7 @@ fn write_config(kind: Kind, place: &Place, setup: Setup, number: u64) -> anyhow:
 }
 
 fn command(program: &Path, kind: Kind, place: &Place) -> anyhow::Result<Command> {
-    let out = File::create(place.dir.join("out.log"))?;
+    let out = File::create(place.dir.join(OUT))?;
     let config = place.dir.join(conf::FILE);
     let mut command = Command::new(program);
     match kind {
@@ -230,6 +233,6 @@ fn fresh_dir(kind: Kind) -> anyhow::Result<PathBuf> {
     let name =
         format!("headgate-bench-{}-{}-{}", std::process::id(), kind.name(), machine::now_ns());
     let dir = std::env::temp_dir().join(name);
-    fs::create_dir_all(&dir)?;
+    fs::create_dir_all(dir.join("log"))?;
     Ok(dir)
 }
