@@ -124,6 +124,11 @@ impl RawUpstream {
         self.shared.record().connections
     }
 
+    /// Whether this side has not closed a connection yet.
+    pub(crate) fn is_open(&self, connection: usize) -> bool {
+        self.shared.record().sockets.contains_key(&connection)
+    }
+
     /// All requests so far.
     pub(crate) fn received(&self) -> Vec<Received> {
         self.shared.record().requests.clone()
