@@ -173,7 +173,7 @@ impl Admin {
 /// Makes maintenance live: what [`Switch`] calls after a state has been saved.
 pub fn publisher(live: &Arc<Live>) -> Publish {
     let live = Arc::clone(live);
-    Arc::new(move |modes| live.switch(modes))
+    Arc::new(move |modes| live.switch(&modes))
 }
 
 fn asking<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {

@@ -200,7 +200,7 @@ fn start(counted: Counted, stream: TcpStream, peer: Peer) {
 }
 
 async fn refuse(core: Rc<Core>, stream: TcpStream, peer: Peer, refusing: Rc<()>) {
-    let answering = refuse_unread(&core, &core.gate(), &peer, Reject::TooManyConnections);
+    let answering = refuse_unread(&core, &core.gate(), &peer, &Reject::TooManyConnections);
     let alarm = core.clock.alarm();
     let mut down = Downstream { connection: stream, kept: Vec::new(), alarm, peer };
     let _ = own::answer(&core, &mut down, answering).await;

@@ -64,7 +64,7 @@ impl Site for GateSite {
     async fn publish(&self, next: Generation) -> Acknowledged {
         look_up_names(&next).await;
         self.bad_keys.limit(next.config.limits.bad_keys_per_minute);
-        self.live.publish(Arc::new(next));
+        self.live.publish(&Arc::new(next));
         let files = self.live_files();
         self.files.send_if_modified(|old| std::mem::replace(old, files.clone()) != files);
         self.live.settle(SETTLE).await

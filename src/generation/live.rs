@@ -50,15 +50,15 @@ impl Live {
     }
 
     /// Makes a generation live; maintenance stays as it is.
-    pub fn publish(&self, generation: Arc<Generation>) {
+    pub fn publish(&self, generation: &Arc<Generation>) {
         self.gate
-            .rcu(|old| Gate { generation: Arc::clone(&generation), modes: Arc::clone(&old.modes) });
+            .rcu(|old| Gate { generation: Arc::clone(generation), modes: Arc::clone(&old.modes) });
     }
 
     /// Makes a maintenance state live; the generation stays as it is.
-    pub fn switch(&self, modes: Arc<Modes>) {
+    pub fn switch(&self, modes: &Arc<Modes>) {
         self.gate
-            .rcu(|old| Gate { generation: Arc::clone(&old.generation), modes: Arc::clone(&modes) });
+            .rcu(|old| Gate { generation: Arc::clone(&old.generation), modes: Arc::clone(modes) });
     }
 
     /// Waits until every core has looked at the gate, at most `patience`.

@@ -124,7 +124,7 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
         None if kept.is_empty() => Err(After::Close),
         None => {
             kept.clear();
-            Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, Reject::ClientTooSlow)))
+            Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, &Reject::ClientTooSlow)))
         }
     }
 }

@@ -223,7 +223,7 @@ impl<U: Transport> Exchange<U> {
                 Some(Outcome::Broken(Some("client-closed")))
             }
             Poll::Ready(Err(broken)) if self.is_unanswered() => {
-                Some(Outcome::Refuse(broken_body(broken)))
+                Some(Outcome::Refuse(broken_body(&broken)))
             }
             Poll::Ready(Err(_)) => Some(Outcome::Broken(Some("bad-body"))),
         }
@@ -273,7 +273,6 @@ impl<U: Transport> Exchange<U> {
             reader.poll(cx, &core.buffers, (connection, &mut kept), &mut step)
         };
         self.kept = kept;
-        let name = || self.service.service.name.clone();
         match read {
             Poll::Pending => {
                 self.awaiting = Some(reader);
@@ -288,24 +287,26 @@ impl<U: Transport> Exchange<U> {
             Poll::Ready(Ok(Answered::Final)) => Poll::Ready(None),
             Poll::Ready(Ok(Answered::Switched)) => Poll::Ready(Some(Outcome::Tunnel)),
             Poll::Ready(Ok(Answered::ClientGone)) => Poll::Ready(Some(Outcome::Broken(None))),
-            Poll::Ready(Ok(Answered::Refuse(code))) => {
-                Poll::Ready(Some(Outcome::Refuse(Reject::BadUpstream { service: name(), code })))
-            }
-            Poll::Ready(Err(no_head)) => {
-                let may_repeat = self.interims == 0
-                    && matches!(no_head, NoHead::Closed | NoHead::Io(_))
-                    && may_repeat(forwarding, self.pooled);
-                let code = match no_head {
-                    NoHead::Closed => "closed-before-response",
-                    NoHead::Truncated => "closed-inside-head",
-                    NoHead::Io(_) => "reset-before-response",
-                };
-                Poll::Ready(Some(match may_repeat {
-                    true => Outcome::Again,
-                    false => Outcome::Refuse(Reject::BadUpstream { service: name(), code }),
-                }))
-            }
+            Poll::Ready(Ok(Answered::Refuse(code))) => Poll::Ready(Some(self.bad_upstream(code))),
+            Poll::Ready(Err(no_head)) => Poll::Ready(Some(self.without_head(&no_head, forwarding))),
         }
+    }
+
+    fn bad_upstream(&self, code: &'static str) -> Outcome {
+        Outcome::Refuse(Reject::BadUpstream { service: self.service.service.name.clone(), code })
+    }
+
+    /// The upstream ended without a response.
+    fn without_head(&self, no_head: &NoHead, forwarding: &Forwarding) -> Outcome {
+        let nothing_came = matches!(no_head, NoHead::Closed | NoHead::Io(_)) && self.interims == 0;
+        if nothing_came && may_repeat(forwarding, self.pooled) {
+            return Outcome::Again;
+        }
+        self.bad_upstream(match no_head {
+            NoHead::Closed => "closed-before-response",
+            NoHead::Truncated => "closed-inside-head",
+            NoHead::Io(_) => "reset-before-response",
+        })
     }
 
     fn poll_body<D: Transport>(

@@ -24,7 +24,7 @@ use crate::proxy::record::described;
 use crate::proxy::reject::{Asked, Reject};
 use crate::proxy::tunnel::{self, End, Terms};
 use crate::semantics::head::{HeadLimits, Parsed, Storage, parse_request};
-use crate::wire::balance::Pending;
+use crate::wire::balance::{Endpoint, Pending};
 use crate::wire::h1::encode;
 use crate::wire::transport::Transport;
 
@@ -39,23 +39,10 @@ pub async fn forward<D: Transport>(
     down: &mut Downstream<D>,
     mut forwarding: Forwarding,
 ) -> After {
-    let gate = core.gate();
-    let gate = forwarding.gate.clone().unwrap_or(gate);
-    let Some(service) = gate.generation.service(forwarding.service).map(Arc::clone) else {
-        return After::Abort;
-    };
-    let patience = Patience::of(&service.service.timeouts, &gate.generation.config);
-    drop(gate);
-    let name = &service.service.name;
+    let Some((service, patience)) = terms(core, &forwarding) else { return After::Abort };
     let Some(_permit) = Permit::enter(&service) else {
-        return refuse(
-            core,
-            down,
-            forwarding,
-            &service,
-            Reject::Overloaded { service: name.clone() },
-        )
-        .await;
+        let reject = Reject::Overloaded { service: service.service.name.clone() };
+        return refuse(core, down, forwarding, &service, reject).await;
     };
     let mut tried = Tried::default();
     loop {
@@ -63,19 +50,17 @@ pub async fn forward<D: Transport>(
             Ok(link) => link,
             Err(reject) => return refuse(core, down, forwarding, &service, reject).await,
         };
-        forwarding.record.upstream = Some(link.pending.endpoint().addr);
+        let endpoint = link.pending.endpoint();
+        forwarding.record.upstream = Some(endpoint.addr);
         let mut exchange = Exchange::new(core, &service, patience, link.connection, link.pooled);
-        let outcome = poll_fn(|cx| exchange.poll(cx, core, down, &mut forwarding)).await;
-        let endpoint = Arc::clone(link.pending.endpoint());
-        match outcome {
+        match poll_fn(|cx| exchange.poll(cx, core, down, &mut forwarding)).await {
             Outcome::Again => {
                 service.metrics.retried(core.index);
                 core.buffers.give(exchange.into_buffer());
                 forwarding.request.rewind();
                 // A pooled connection that had died says nothing about its endpoint.
                 if !link.pooled {
-                    endpoint.failed(core.clock.unix());
-                    tried.endpoints.push(endpoint.id);
+                    tried.failed(endpoint, core);
                 }
             }
             Outcome::Refuse(reject) => {
@@ -87,20 +72,15 @@ pub async fn forward<D: Transport>(
             }
             Outcome::Done { keep, reuse } => {
                 endpoint.succeeded();
-                finish(core, &mut forwarding, &service, exchange.status, exchange.sent_bytes());
-                let (connection, buffer) = exchange.into_parts();
+                let pooled = done(core, forwarding, &service, exchange);
                 if reuse {
-                    core.pool.put(endpoint.id, connection);
+                    core.pool.put(endpoint.id, pooled);
                 }
-                give_back(core, forwarding, buffer);
                 return if keep { After::Keep } else { After::Close };
             }
             Outcome::Broken(code) => {
-                if let Some(code) = code {
-                    forwarding.record.refused(code);
-                }
-                finish(core, &mut forwarding, &service, exchange.status, exchange.sent_bytes());
-                give_back(core, forwarding, exchange.into_buffer());
+                forwarding.record.broken(code);
+                done(core, forwarding, &service, exchange);
                 // A plain close could be taken for the end of the body.
                 down.connection.reset_on_close();
                 return After::Abort;
@@ -111,6 +91,14 @@ pub async fn forward<D: Transport>(
             }
         }
     }
+}
+
+/// The service as the request was decided on, and how long to wait for it.
+fn terms(core: &Core, forwarding: &Forwarding) -> Option<(Arc<LiveService>, Patience)> {
+    let gate = forwarding.gate.clone().unwrap_or_else(|| core.gate());
+    let service = Arc::clone(gate.generation.service(forwarding.service)?);
+    let patience = Patience::of(&service.service.timeouts, &gate.generation.config);
+    Some((service, patience))
 }
 
 /// An upstream connection and the exchange that is pending on its endpoint.
@@ -126,6 +114,13 @@ struct Tried {
     endpoints: Vec<u64>,
     connections: usize,
     last: Option<Reject>,
+}
+
+impl Tried {
+    fn failed(&mut self, endpoint: &Endpoint, core: &Core) {
+        endpoint.failed(core.clock.unix());
+        self.endpoints.push(endpoint.id);
+    }
 }
 
 /// A pooled connection, or a new one to the endpoint with the fewest pending exchanges that is not known to be dead.
@@ -155,13 +150,12 @@ async fn connect<D: Transport>(
                 return Ok(Link { pending, connection, pooled: false });
             }
             Err(error) => {
-                endpoint.failed(core.clock.unix());
                 let service = service.service.name.clone();
                 tried.last = Some(match error.kind() {
                     io::ErrorKind::TimedOut => Reject::ConnectTimeout { service },
                     _ => Reject::ConnectFailed { service, detail: error.to_string() },
                 });
-                tried.endpoints.push(endpoint.id);
+                tried.failed(endpoint, core);
             }
         }
     }
@@ -274,6 +268,19 @@ fn finish(
     forwarding.record.answered(status, bytes);
     let what = described(forwarding.head());
     forwarding.record.log(core, forwarding.gate.as_ref(), Some(service), what);
+}
+
+/// Account of an exchange whose response began; gives the upstream connection.
+fn done(
+    core: &Core,
+    mut forwarding: Forwarding,
+    service: &LiveService,
+    exchange: Exchange<TcpStream>,
+) -> TcpStream {
+    finish(core, &mut forwarding, service, exchange.status, exchange.sent_bytes());
+    let (connection, buffer) = exchange.into_parts();
+    give_back(core, forwarding, buffer);
+    connection
 }
 
 fn give_back(core: &Core, forwarding: Forwarding, buffer: Vec<u8>) {

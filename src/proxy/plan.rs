@@ -124,19 +124,19 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
         Ok(Parsed::Partial) => return Step::More,
         Ok(Parsed::Whole(head, used)) => (head, used),
         Err(error) => {
-            let plan = refuse_unread(core, &gate, peer, Reject::Head(error));
+            let plan = refuse_unread(core, &gate, peer, &Reject::Head(error));
             return Step::Done { value: Plan::Answer(plan), used: bytes.len() };
         }
     };
     let client = forwarded::client(peer.addr.ip(), &generation.config.trusted_proxies, &head);
     let fresh = core.fresh();
     let request_id = trace::request_id(head.first(Class::RequestId), fresh);
-    let seen = Seen { core, gate: &gate, head: &head, client: &client };
+    let seen = Seen { core, gate: &gate, peer, head: &head, client: &client, fresh };
     let record = Record::new(core.clock.unix(), client.ip, request_id);
     match decide(&gate, &head, &client, core.clock.unix()) {
         Decision::Forward(forward) => {
             let body = bytes.get(used..).unwrap_or_default();
-            match seen.forward(peer, forward, fresh, record.clone(), body) {
+            match seen.forward(&forward, record.clone(), body) {
                 Ok((forwarding, absorbed)) => {
                     Step::Done { value: Plan::Forward(forwarding), used: used + absorbed }
                 }
@@ -158,7 +158,7 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
 }
 
 /// A refusal of bytes that are no head; the connection closes.
-pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: Reject) -> Answering {
+pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: &Reject) -> Answering {
     let now = core.clock.unix();
     let request_id = trace::request_id(None, core.fresh());
     let mut record = Record::new(now, peer.addr.ip(), request_id);
@@ -177,8 +177,10 @@ pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: Reject) ->
 struct Seen<'s, 'a> {
     core: &'s Core,
     gate: &'s Pinned,
+    peer: &'s Peer,
     head: &'s RequestHead<'a>,
     client: &'s Client,
+    fresh: trace::Fresh,
 }
 
 impl<'a> Seen<'_, 'a> {
@@ -206,9 +208,7 @@ impl<'a> Seen<'_, 'a> {
 
     fn forward(
         &self,
-        peer: &Peer,
-        forward: Forward<'_, 'a>,
-        fresh: trace::Fresh,
+        forward: &Forward<'_, 'a>,
         mut record: Record,
         body: &[u8],
     ) -> Result<(Forwarding, usize), Reject> {
@@ -218,12 +218,12 @@ impl<'a> Seen<'_, 'a> {
         {
             return Err(Reject::BodyTooLarge);
         }
-        let traceparent = trace::traceparent(self.head.first(Class::TraceParent), fresh);
+        let traceparent = trace::traceparent(self.head.first(Class::TraceParent), self.fresh);
         let mut out = self.core.buffers.take();
         let rewrite = RequestRewrite {
             path: &forward.path,
             client: self.client,
-            local_port: peer.local_port,
+            local_port: self.peer.local_port,
             forward_key: settings.forward_key,
             request_id: record.request_id.as_str(),
             traceparent: traceparent.as_str(),
@@ -238,7 +238,7 @@ impl<'a> Seen<'_, 'a> {
         let chunked = self.head.framing == Framing::Chunked;
         let mut request = Relay::new(out, self.head.framing, chunked, self.core.clock.now_ms())
             .at_most(settings.max_body_bytes);
-        let absorbed = request.absorb(body).map_err(broken_body)?;
+        let absorbed = request.absorb(body).map_err(|it| broken_body(&it))?;
         let mut head_copy = Vec::new();
         if !request.has_ended() {
             head_copy = self.core.buffers.take();
@@ -368,8 +368,8 @@ impl<'a> Seen<'_, 'a> {
 }
 
 /// What a broken request body means for its request.
-pub fn broken_body(broken: Broken) -> Reject {
-    match broken {
+pub fn broken_body(broken: &Broken) -> Reject {
+    match *broken {
         Broken::TooLarge => Reject::BodyTooLarge,
         Broken::Malformed(code) => Reject::BadBody(code),
         Broken::SourceClosed(_) | Broken::Sink(_) => Reject::BadBody("closed"),

@@ -52,6 +52,11 @@ impl Record {
         self.bytes_out = bytes_out;
     }
 
+    /// It was broken off; `None`: by the client.
+    pub fn broken(&mut self, code: Option<&'static str>) {
+        self.refusal = code;
+    }
+
     /// It was a refusal of ours.
     pub fn refused(&mut self, code: &'static str) {
         self.refusal = Some(code);

@@ -68,9 +68,13 @@ fn right_most_untrusted(peer: IpAddr, trusted: &[IpNet], head: &RequestHead<'_>)
     let lines = lines.filter(|it| *it.1 == Class::XForwardedFor).map(|it| it.0.value);
     let (mut ip, mut entries, mut bytes) = (peer, 0, 0);
     for line in lines {
-        for entry in list(line).rev() {
-            entries += 1;
+        for entry in line.rsplit(|it| *it == b',') {
             bytes += entry.len() + 1;
+            let entry = entry.trim_ascii();
+            if entry.is_empty() && bytes <= BYTES_MAX {
+                continue;
+            }
+            entries += 1;
             if entries > ENTRIES_MAX || bytes > BYTES_MAX {
                 return ip;
             }
@@ -192,8 +196,14 @@ mod tests {
         assert_eq!(seen("10.0.0.1", &lines(&[&nineteen])).ip.to_string(), "198.51.100.1");
         let twenty = format!("198.51.100.1{}", ", 10.0.0.2".repeat(20));
         assert_eq!(seen("10.0.0.1", &lines(&[&twenty])).ip.to_string(), "10.0.0.2");
-        let long = format!("198.51.100.1, {}, 10.0.0.2", "a".repeat(2000));
-        assert_eq!(seen("10.0.0.1", &lines(&[&long])).ip.to_string(), "10.0.0.2");
+        for (filling, expected) in
+            [(",".repeat(900), "198.51.100.1"), (",".repeat(1100), "10.0.0.2")]
+        {
+            let long = format!("198.51.100.1{filling}10.0.0.2");
+            assert_eq!(seen("10.0.0.1", &lines(&[&long])).ip.to_string(), expected);
+        }
+        let wide = format!("198.51.100.1,{}198.51.100.2, 10.0.0.2", " ".repeat(1100));
+        assert_eq!(seen("10.0.0.1", &lines(&[&wide])).ip.to_string(), "10.0.0.2");
     }
 
     #[test]

@@ -184,6 +184,32 @@ fn limits_hold_to_the_byte() {
     assert_eq!(code(HeadLimits { target_bytes: 5, ..exact }), "target-too-long");
 }
 
+#[test]
+fn an_unfinished_head_is_refused_once_it_cannot_fit() {
+    let bytes = b"GET /12345 HTTP/1.1\r\nHost: a\r\nX: yyyyyyyy";
+    let read = |head_bytes: usize, target_bytes: usize| {
+        let mut storage = Storage::default();
+        let limits = HeadLimits { head_bytes, fields: 2, target_bytes };
+        parse_request(bytes, &mut storage, &limits).map(|_| ()).map_err(|it| it.code)
+    };
+    assert_eq!(read(bytes.len() + 1, 6), Ok(()));
+    assert_eq!(read(bytes.len(), 6), Err("head-too-large"));
+    assert_eq!(read(bytes.len() + 1, 5), Err("target-too-long"));
+}
+
+#[test]
+fn long_names_and_lists_are_refused() {
+    let code = |lines: &str| {
+        let bytes = format!("GET / HTTP/1.1\r\n{lines}\r\n\r\n");
+        read(bytes.as_bytes()).map(|it| it.is_some()).map_err(|it| it.code)
+    };
+    assert_eq!(code(&format!("Host: {}:65535", "a".repeat(255))), Ok(true));
+    assert_eq!(code(&format!("Host: {}:65535", "a".repeat(256))), Err("bad-host"));
+    let options = |count: usize| format!("Host: a\r\nConnection: {}", vec!["x"; count].join(","));
+    assert_eq!(code(&options(64)), Ok(true));
+    assert_eq!(code(&options(65)), Err("bad-connection"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -101,7 +101,7 @@ async fn without_a_key_the_status_tells_no_names_and_no_reasons() {
     }
     let mut closed = config(None);
     closed.status_needs_key = true;
-    rig.live.publish(Arc::new(generation(closed)));
+    rig.live.publish(&Arc::new(generation(closed)));
     for endpoint in
         ["maintenance/status", "headgate/health", "headgate/keys", "headgate/audit", "nowhere"]
     {

@@ -175,7 +175,7 @@ async fn a_window_of_a_service_that_left_the_config_is_shown_and_can_be_ended() 
     rig.ask("POST", "maintenance/on?service=signal-engine&service=market-intel&reason=x").await;
     let mut left = config(None);
     left.services.remove(0);
-    rig.live.publish(Arc::new(generation(left)));
+    rig.live.publish(&Arc::new(generation(left)));
     let status = json(&rig.ask("GET", "maintenance/status").await);
     assert_eq!(status["services"][2]["name"], "signal-engine");
     assert_eq!(status["services"][2]["configured"], false);

@@ -479,6 +479,15 @@ mod tests {
         assert!(text.contains("\r\nExpect: 100-continue\r\n"), "{text}");
     }
 
+    #[test]
+    fn trailers_are_announced_only_before_chunks() {
+        let chunked =
+            b"POST /v HTTP/1.1\r\nHost: a\r\nTrailer: X-A\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert!(rewritten(chunked, NOBODY, |_| {}).contains("\r\nTrailer: X-A\r\n"));
+        let plain = b"GET /v HTTP/1.1\r\nHost: a\r\nTrailer: X-A\r\n\r\n";
+        assert!(!rewritten(plain, NOBODY, |_| {}).contains("Trailer"));
+    }
+
     /// Reads an upstream's answer and writes it as the client gets it.
     fn answered(bytes: &[u8], method: &str, edit: impl Fn(&mut ResponseRewrite<'_>)) -> String {
         let mut storage = Storage::default();
