@@ -15,6 +15,7 @@ mod reload;
 mod retry;
 mod routing;
 mod shutdown;
+mod smuggling;
 mod streaming;
 mod support;
 mod upgrade;
