@@ -10,6 +10,7 @@ mod limits;
 mod logs;
 mod maintenance;
 mod ops;
+mod paths;
 mod peers;
 mod reload;
 mod retry;
