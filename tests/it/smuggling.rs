@@ -305,3 +305,110 @@ fn requests_of_many_clients_are_never_mixed_up() {
     });
     assert_eq!(upstream.faults(), Vec::<String>::new());
 }
+
+/// Requests that are right; damage makes others of them.
+const TEMPLATES: &[&str] = &[
+    "GET /open/x?y=1 HTTP/1.1\r\nHost: gate.test\r\nAccept: */*\r\n\r\n",
+    "GET /vault/x HTTP/1.1\r\nHost: gate.test\r\nX-Request-ID: 1\r\n\r\n",
+    "POST /open/x HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 11\r\n\r\nhello worldGET /vault/x HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /open/x HTTP/1.1\r\nHost: gate.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nX-A: 1\r\n\r\nGET /vault/x HTTP/1.1\r\nHost: a\r\n\r\n",
+    "POST /vault/x HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 41\r\n\r\nGET /vault/x HTTP/1.1\r\nHost: gate.test\r\n\r\n",
+    "GET /open/ws HTTP/1.1\r\nHost: gate.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /vault/x HTTP/1.1\r\n\r\n",
+];
+
+/// Pieces that matter to framing.
+const PIECES: &[&str] = &[
+    "\r",
+    "\n",
+    "\r\n",
+    "\0",
+    " ",
+    "\t",
+    ":",
+    ";",
+    "%2f",
+    "/../",
+    "//",
+    "\\",
+    "0",
+    "1",
+    ",",
+    "chunked",
+    "Content-Length: 5\r\n",
+    "Transfer-Encoding: chunked\r\n",
+    "Content-Length: 0\r\n\r\n",
+    "Host: b\r\n",
+    "\r\n\r\n",
+    "Connection: close\r\n",
+    "Expect: 100-continue\r\n",
+    "0\r\n\r\n",
+    " HTTP/1.0",
+    "GET /vault/y HTTP/1.1\r\nHost: a\r\n\r\n",
+];
+
+/// Numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap_or(0) % sides
+    }
+}
+
+fn damaged(dice: &mut Dice) -> Vec<u8> {
+    let mut bytes = TEMPLATES[dice.roll(TEMPLATES.len())].as_bytes().to_vec();
+    for _ in 0..=dice.roll(3) {
+        let at = dice.roll(bytes.len());
+        match dice.roll(4) {
+            0 => bytes[at] = u8::try_from(dice.roll(256)).unwrap_or(0),
+            1 => _ = bytes.remove(at),
+            2 => {
+                let end = (at + 1 + dice.roll(30)).min(bytes.len());
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+            _ => {
+                let piece = PIECES[dice.roll(PIECES.len())];
+                bytes.splice(at..at, piece.bytes());
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_damage_to_a_request_opens_what_is_shut_or_upsets_the_next() {
+    let upstream = Upstream::by(|it| {
+        let path = it.path();
+        it.respond(200, "", path.as_bytes());
+    });
+    let gateway = gate(&upstream).with("log: { access: false }").start();
+    let mut dice = Dice(0x5eed);
+    let mut looked = 0;
+    for round in 0..2000 {
+        let bytes = damaged(&mut dice);
+        let mut client = gateway.connect();
+        client.send(&bytes);
+        // A first answer if one comes at once; what waits for more bytes is let go.
+        client.wire.patience(std::time::Duration::from_millis(3));
+        let _ = client.wire.fill();
+        drop(client);
+        if round % 20 == 19 {
+            gateway.get("/open/after").send().expect_text("/open/after");
+            let received = upstream.received();
+            let shown = || String::from_utf8_lossy(&bytes).into_owned();
+            assert_eq!(
+                upstream.faults(),
+                Vec::<String>::new(),
+                "round {round}, last {:?}",
+                shown()
+            );
+            let shut = received[looked..].iter().find(|it| it.path_is_under("/vault"));
+            assert!(shut.is_none(), "round {round}: {shut:?}, last {:?}", shown());
+            looked = received.len();
+        }
+    }
+    assert!(looked > 500, "only {looked} requests were whole enough to pass");
+}

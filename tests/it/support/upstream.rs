@@ -26,6 +26,12 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// Whether the path is at or under `prefix`, by whole segments.
+    pub(crate) fn path_is_under(&self, prefix: &str) -> bool {
+        let rest = self.target.split('?').next().and_then(|it| it.strip_prefix(prefix));
+        rest.is_some_and(|it| it.is_empty() || it.starts_with('/'))
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
