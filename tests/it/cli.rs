@@ -131,6 +131,28 @@ fn the_maintenance_command_switches_a_running_gate() {
 }
 
 #[test]
+fn the_maintenance_command_speaks_to_a_unix_socket_and_brings_a_key() {
+    let upstream = Upstream::named("x");
+    let gateway = Gateway::in_front_of("a", &upstream)
+        .with(
+            "listeners: { data: 127.0.0.1:0, ops: 127.0.0.1:0, admin: \"unix:{dir}/admin.sock\" }",
+        )
+        .key(OPERATOR)
+        .start();
+    let socket = format!("unix:{}/admin.sock", gateway.dir.0.display());
+    assert_eq!(code(&headgate(&["maintenance", "on", "--gate", &socket])), 0);
+    gateway.get("/x").send().expect_status(503);
+    let data = format!("http://{}", gateway.data);
+    let keyed = Command::new(env!("CARGO_BIN_EXE_headgate"))
+        .args(["maintenance", "off", "--gate", &data, "--key", "env:HEADGATE_TEST_CLI_KEY"])
+        .env("HEADGATE_TEST_CLI_KEY", OPERATOR)
+        .output()
+        .expect("the binary starts");
+    assert_eq!(code(&keyed), 0, "{}", stderr(&keyed));
+    gateway.get("/x").send().expect_text("x");
+}
+
+#[test]
 fn a_gate_without_a_file_forwards_everything_behind_a_key() {
     let upstream = Upstream::named("x");
     let mut setup = Setup::default().env("HEADGATE_TEST_QUICK", OPERATOR);

@@ -122,3 +122,22 @@ fn the_access_log_can_be_off() {
     gateway.wait();
     assert_eq!(gateway.access_lines().len(), 0);
 }
+
+#[test]
+fn a_log_that_nobody_reads_costs_lines_but_no_request() {
+    let upstream = Upstream::named("x");
+    let mut gateway =
+        Gateway::in_front_of("a", &upstream).with("log: { ringLines: 16 }").deaf().start();
+    let mut client = gateway.connect();
+    for _ in 0..3000 {
+        client.get("/x", "").response().expect_text("x");
+    }
+    until("dropped lines are counted", || {
+        client.get("/x", "").response().expect_text("x");
+        gateway.metric("headgate_access_log_dropped_total", "")
+            + gateway.metric("headgate_access_log_dropped_lines_total", "")
+            > 0.5
+    });
+    gateway.sigterm();
+    gateway.wait();
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::gateway::TempDir;
-use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Upstream, until};
+use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Signal, Upstream, until};
 
 fn gate(upstream: &RawUpstream) -> Setup {
     Gateway::in_front_of("a", upstream).key(OPERATOR)
@@ -129,6 +129,50 @@ fn connections_and_pools_live_on() {
     }
     client.get("/x", "").response().expect_text("x");
     assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn a_running_request_finishes_though_its_service_is_gone() {
+    let finish = Signal::new();
+    let old = Upstream::http1().slow("/slow", "done", &finish).otherwise("old").start();
+    let new = Upstream::named("new");
+    let gateway = gate(&old).start();
+    let mut running = gateway.connect();
+    running.get("/slow", "");
+    old.wait_for("/slow");
+    let replaced = Setup::default()
+        .service("b", &new)
+        .route("path: /, service: b, access: public")
+        .key(OPERATOR);
+    gateway.reload_with(&replaced.yaml()).expect_status(200);
+    gateway.get("/x").send().expect_text("new");
+    finish.set();
+    running.response().expect_text("done");
+    running.get("/x", "").response().expect_text("new");
+}
+
+#[test]
+fn a_service_that_moves_leaves_its_old_connections() {
+    let (here, there) = (Upstream::named("here"), Upstream::named("there"));
+    let gateway = gate(&here).start();
+    let mut client = gateway.connect();
+    for (upstream, name) in [(&there, "there"), (&here, "here"), (&there, "there")] {
+        gateway.reload_with(&gate(upstream).yaml()).expect_status(200);
+        client.get("/x", "").response().expect_text(name);
+    }
+}
+
+#[test]
+fn a_service_can_be_taken_under_cover_while_maintenance_is_on() {
+    let upstream = Upstream::named("x");
+    let exempt = || gate(&upstream).only_service("a", &upstream, "maintenance: exempt");
+    let gateway = exempt().start();
+    gateway.admin_post("/api/admin/maintenance/on").send().expect_status(200);
+    gateway.get("/x").send().expect_text("x");
+    gateway.reload_with(&gate(&upstream).yaml()).expect_status(200);
+    gateway.get("/x").send().expect_status(503);
+    gateway.reload_with(&exempt().yaml()).expect_status(200);
+    gateway.get("/x").send().expect_text("x");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use crate::support::peers::skip;
 use crate::support::{Gateway, OPERATOR, Setup, Upstream};
 
 #[test]
@@ -221,6 +222,42 @@ fn an_upstream_may_be_a_name() {
         .route("path: /, service: named, access: public")
         .start();
     gateway.get("/x").send().expect_text("by name");
+}
+
+#[test]
+fn a_name_that_does_not_resolve_is_an_answer_and_hurts_nobody_else() {
+    let here = Upstream::named("here");
+    let gateway = Gateway::in_front_of("here", &here)
+        .service_at("lost", "http://no-such-host.invalid:80", "maintenance: covered")
+        .route("path: /lost/, service: lost, access: public")
+        .start();
+    let answer = gateway.get("/lost/x").send();
+    assert!([502, 503].contains(&answer.status), "{}", answer.status);
+    gateway.get("/x").send().expect_text("here");
+    gateway.ops_get("/readyz").send().expect_status(200);
+}
+
+#[test]
+fn several_listeners_and_ipv6_serve_alike() {
+    let upstream = Upstream::named("x");
+    if TcpListener::bind("[::1]:0").is_err() {
+        return skip("several listeners and IPv6", "IPv6 on loopback");
+    }
+    let gateway = Gateway::in_front_of("a", &upstream)
+        .with("listeners: { data: [\"[::1]:0\", \"127.0.0.1:0\"], ops: 127.0.0.1:0, admin: 127.0.0.1:0 }")
+        .start();
+    assert!(gateway.data.is_ipv6());
+    gateway.get("/x").send().expect_text("x");
+    assert_eq!(upstream.last().header("X-Real-IP"), Some("::1"));
+}
+
+#[test]
+fn options_of_the_whole_server_is_answered_by_the_gate() {
+    let upstream = Upstream::named("x");
+    let gateway = Gateway::in_front_of("a", &upstream).start();
+    let answer = gateway.request("OPTIONS", "*").send();
+    assert!([200, 204].contains(&answer.status), "{}", answer.status);
+    assert_eq!(upstream.requests(), 0);
 }
 
 /// URL of a port that nobody listens on.

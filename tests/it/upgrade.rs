@@ -2,7 +2,7 @@
 
 use crate::support::wire::WireError;
 use crate::support::{
-    Exchange, Gateway, OPERATOR, READER, RawClient, RawUpstream, Setup, Upstream,
+    Exchange, Gateway, OPERATOR, READER, RawClient, RawUpstream, Setup, Signal, Upstream,
 };
 
 const HANDSHAKE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -101,6 +101,43 @@ fn nothing_is_tunnelled_before_the_101() {
     client.response().expect_status(401);
     assert_eq!(upstream.requests(), 1);
     assert_eq!(upstream.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn bytes_beside_the_101_are_part_of_the_tunnel() {
+    let upstream = Upstream::by(|it| {
+        it.send(format!("{SWITCHED}greeting"));
+        let seen = it.wire.take(5).unwrap_or_default();
+        it.send(seen).close();
+    });
+    let gateway = Gateway::in_front_of("a", &upstream).start();
+    let mut client = gateway.connect();
+    client.get("/ws", HANDSHAKE);
+    client.head();
+    assert_eq!(client.wire.take(8).as_deref(), Ok(b"greeting".as_slice()));
+    assert_eq!(client.send("hello").read_to_end(), b"hello");
+}
+
+#[test]
+fn bytes_that_a_client_sends_before_the_101_wait_for_it() {
+    let go = Signal::new();
+    let for_upstream = go.clone();
+    let upstream = Upstream::by(move |it| {
+        it.wire.patience(std::time::Duration::from_millis(300));
+        let early = it.wire.fill();
+        it.wire.patience(std::time::Duration::from_secs(20));
+        it.wait(&for_upstream);
+        it.send(SWITCHED);
+        let seen = it.wire.take(5).unwrap_or_default();
+        it.send(format!("{}|{}", early.is_ok(), String::from_utf8_lossy(&seen))).close();
+    });
+    let gateway = Gateway::in_front_of("a", &upstream).start();
+    let mut client = gateway.connect();
+    client.get("/ws", HANDSHAKE).send("early");
+    go.set();
+    let head = client.head();
+    assert!(head.start.starts_with("HTTP/1.1 101 "), "{head:?}");
+    assert_eq!(client.read_to_end(), b"false|early");
 }
 
 #[test]

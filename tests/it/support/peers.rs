@@ -18,9 +18,9 @@ pub(crate) fn find(program: &str, test: &str) -> Option<PathBuf> {
     found
 }
 
-/// Says that a test is skipped; fails it where everything is demanded.
+/// Says that a test is skipped for want of something; fails it where everything is demanded.
 #[track_caller]
-fn skip(test: &str, program: &str) {
+pub(crate) fn skip(test: &str, program: &str) {
     let demanded = std::env::var_os(REQUIRE_ALL).is_some_and(|it| it == "1");
     assert!(!demanded, "{test} needs {program}, and {REQUIRE_ALL}=1 allows no skip");
     // Written past the test harness's capture, so that it shows in every run.

@@ -14,6 +14,8 @@ pub(crate) struct Setup {
     pub(crate) inherited: Option<TcpListener>,
     /// Arguments in place of `run FILE`.
     pub(crate) arguments: Option<Vec<String>>,
+    /// Nobody reads the gate's standard output.
+    pub(crate) deaf: bool,
     /// The config file below the gate's folder, when the test lays it out itself.
     pub(crate) file: Option<String>,
     top: Vec<String>,
@@ -102,6 +104,12 @@ impl Setup {
     /// The data listener is inherited as `LISTEN_FDS` has it.
     pub(crate) fn inherit(mut self, listener: TcpListener) -> Self {
         self.inherited = Some(listener);
+        self
+    }
+
+    /// Nobody reads the gate's standard output, so that its pipe fills.
+    pub(crate) fn deaf(mut self) -> Self {
+        self.deaf = true;
         self
     }
 

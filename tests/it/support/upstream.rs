@@ -26,6 +26,12 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// Whether the path is at or under `prefix`, by whole segments.
+    pub(crate) fn path_is_under(&self, prefix: &str) -> bool {
+        let rest = self.target.split('?').next().and_then(|it| it.strip_prefix(prefix));
+        rest.is_some_and(|it| it.is_empty() || it.starts_with('/'))
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.field(name)
     }
@@ -122,6 +128,11 @@ impl RawUpstream {
     /// How many connections were opened.
     pub(crate) fn connections(&self) -> usize {
         self.shared.record().connections
+    }
+
+    /// Whether this side has not closed a connection yet.
+    pub(crate) fn is_open(&self, connection: usize) -> bool {
+        self.shared.record().sockets.contains_key(&connection)
     }
 
     /// All requests so far.
