@@ -37,23 +37,25 @@ const REREAD: HeadLimits = HeadLimits { head_bytes: 1 << 20, fields: 100, target
 pub async fn forward<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
 ) -> After {
-    let Some((service, patience)) = terms(core, &forwarding) else { return After::Abort };
+    let Some((service, patience)) = terms(core, forwarding) else { return After::Abort };
     let Some(_permit) = Permit::enter(&service) else {
         let reject = Reject::Overloaded { service: service.service.name.clone() };
-        return refuse(core, down, forwarding, &service, reject).await;
+        return Box::pin(refuse(core, down, forwarding, &service, reject)).await;
     };
     let mut tried = Tried::default();
     loop {
         let link = match connect(core, down, &service, &patience, &mut tried).await {
             Ok(link) => link,
-            Err(reject) => return refuse(core, down, forwarding, &service, reject).await,
+            Err(reject) => {
+                return Box::pin(refuse(core, down, forwarding, &service, reject)).await;
+            }
         };
         let endpoint = link.pending.endpoint();
         forwarding.record.upstream = Some(endpoint.addr);
         let mut exchange = Exchange::new(core, &service, patience, link.connection, link.pooled);
-        match poll_fn(|cx| exchange.poll(cx, core, down, &mut forwarding)).await {
+        match poll_fn(|cx| exchange.poll(cx, core, down, forwarding)).await {
             Outcome::Again => {
                 service.metrics.retried(core.index);
                 core.buffers.give(exchange.into_buffer());
@@ -68,15 +70,19 @@ pub async fn forward<D: Transport>(
                     endpoint.failed(core.clock.unix());
                 }
                 core.buffers.give(exchange.into_buffer());
-                return refuse(core, down, forwarding, &service, reject).await;
+                return Box::pin(refuse(core, down, forwarding, &service, reject)).await;
             }
-            Outcome::Done { keep, reuse } => {
+            Outcome::Done { keep, read, reuse } => {
                 endpoint.succeeded();
                 let pooled = done(core, forwarding, &service, exchange);
                 if reuse {
                     core.pool.put(endpoint.id, pooled);
                 }
-                return if keep { After::Keep } else { After::Close };
+                return match (keep, read) {
+                    (true, _) => After::Keep,
+                    (false, true) if down.kept.is_empty() => After::Close,
+                    (false, _) => After::Linger,
+                };
             }
             Outcome::Broken(code) => {
                 forwarding.record.broken(code);
@@ -87,7 +93,7 @@ pub async fn forward<D: Transport>(
             }
             Outcome::Tunnel => {
                 endpoint.succeeded();
-                return tunnel(core, down, forwarding, &service, exchange).await;
+                return Box::pin(tunnel(core, down, forwarding, &service, exchange)).await;
             }
         }
     }
@@ -217,7 +223,7 @@ pub fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
 async fn refuse<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
     service: &LiveService,
     reject: Reject,
 ) -> After {
@@ -245,14 +251,14 @@ async fn refuse<D: Transport>(
         let answer = reject.answer(&asked);
         encode::answer(&mut out, &answer, forwarding.version, keep, forwarding.head_only);
         forwarding.record.refused(reject.code());
-        finish(core, &mut forwarding, service, answer.status, out.len() as u64);
+        finish(core, forwarding, service, answer.status, out.len() as u64);
     }
     let sent = own::send(core, down, out).await;
     give_back(core, forwarding, Vec::new());
     match (sent, keep) {
         (false, _) => After::Abort,
         (true, true) => After::Keep,
-        (true, false) => After::Close,
+        (true, false) => After::Linger,
     }
 }
 
@@ -273,28 +279,26 @@ fn finish(
 /// Account of an exchange whose response began; gives the upstream connection.
 fn done(
     core: &Core,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
     service: &LiveService,
     exchange: Exchange<TcpStream>,
 ) -> TcpStream {
-    finish(core, &mut forwarding, service, exchange.status, exchange.sent_bytes());
+    finish(core, forwarding, service, exchange.status, exchange.sent_bytes());
     let (connection, buffer) = exchange.into_parts();
     give_back(core, forwarding, buffer);
     connection
 }
 
-fn give_back(core: &Core, forwarding: Forwarding, buffer: Vec<u8>) {
-    core.buffers.give(forwarding.request.into_buffer());
-    if !forwarding.head_copy.is_empty() {
-        core.buffers.give(forwarding.head_copy);
-    }
+fn give_back(core: &Core, forwarding: &mut Forwarding, buffer: Vec<u8>) {
+    core.buffers.give(forwarding.request.take_buffer());
+    core.buffers.give(std::mem::take(&mut forwarding.head_copy));
     core.buffers.give(buffer);
 }
 
 async fn tunnel<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
     service: &Arc<LiveService>,
     exchange: Exchange<TcpStream>,
 ) -> After {
