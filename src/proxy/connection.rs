@@ -19,8 +19,9 @@ use crate::wire::transport::Transport;
 
 /// How long a connection that was accepted while the process drains may take to send its request.
 const FIRST: Duration = Duration::from_secs(1);
-/// How long the future of an exchange is kept for a next request, before only the small one stays.
+/// How long the future of an exchange is kept for a next request, before only the small one stays, and how many on one core.
 const WARM: Duration = Duration::from_millis(200);
+const WARM_MAX: usize = 256;
 /// How long a client may take to read the last answer before the connection is gone.
 const LINGER: Duration = Duration::from_secs(2);
 /// What it may send meanwhile.
@@ -101,6 +102,7 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
     let mut reader = HeadReader::default();
     let Downstream { connection, kept, alarm, peer } = down;
     let since = core.clock.now_ms();
+    let warm = Warm::enter(core);
     let read = poll_fn(|cx| {
         let mut step = |_: &mut Context<'_>, bytes: &[u8]| plan(core, peer, bytes);
         let polled = reader.poll(cx, &core.buffers, (connection, kept), &mut step);
@@ -108,7 +110,7 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
             return polled.map(Some);
         }
         let patience = match kept.is_empty() {
-            true => WARM,
+            true => warm.patience(),
             false => core.gate().generation.config.timeouts.head,
         };
         let due = after(since, patience);
@@ -128,6 +130,26 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
             kept.clear();
             Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, &Reject::ClientTooSlow)))
         }
+    }
+}
+
+/// A connection that waits for its next request with its large future; beyond [`WARM_MAX`] it does not wait at all.
+struct Warm<'a>(&'a Core);
+
+impl<'a> Warm<'a> {
+    fn enter(core: &'a Core) -> Self {
+        core.warm.set(core.warm.get() + 1);
+        Self(core)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.0.warm.get() > WARM_MAX { Duration::ZERO } else { WARM }
+    }
+}
+
+impl Drop for Warm<'_> {
+    fn drop(&mut self) {
+        self.0.warm.set(self.0.warm.get() - 1);
     }
 }
 

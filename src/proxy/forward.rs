@@ -62,7 +62,10 @@ pub async fn forward<D: Transport>(
                 forwarding.request.rewind();
                 // A pooled connection that had died says nothing about its endpoint.
                 if !link.pooled {
-                    tried.failed(endpoint, core);
+                    forwarding.repeated = true;
+                    let service = service.service.name.clone();
+                    let code = "closed-before-response";
+                    tried.failed(endpoint, core, Reject::BadUpstream { service, code });
                 }
             }
             Outcome::Refuse(reject) => {
@@ -123,9 +126,10 @@ struct Tried {
 }
 
 impl Tried {
-    fn failed(&mut self, endpoint: &Endpoint, core: &Core) {
+    fn failed(&mut self, endpoint: &Endpoint, core: &Core, why: Reject) {
         endpoint.failed(core.clock.unix());
         self.endpoints.push(endpoint.id);
+        self.last = Some(why);
     }
 }
 
@@ -157,11 +161,11 @@ async fn connect<D: Transport>(
             }
             Err(error) => {
                 let service = service.service.name.clone();
-                tried.last = Some(match error.kind() {
+                let why = match error.kind() {
                     io::ErrorKind::TimedOut => Reject::ConnectTimeout { service },
                     _ => Reject::ConnectFailed { service, detail: error.to_string() },
-                });
-                tried.failed(endpoint, core);
+                };
+                tried.failed(endpoint, core, why);
             }
         }
     }
@@ -209,14 +213,15 @@ impl Drop for Permit {
     }
 }
 
-/// Whether a request that got no response may be sent again.
+/// Whether a request that got no response may be sent again: where nothing was taken; where the route asks for more, also
+/// after connections that had idled, and once after one that had not, to another endpoint.
 pub fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
     let nothing_taken = forwarding.request.accepted == 0;
     nothing_taken
-        || (pooled
-            && forwarding.retry == Retry::Idempotent
+        || (forwarding.retry == Retry::Idempotent
             && forwarding.idempotent
-            && forwarding.request.has_ended())
+            && forwarding.request.has_ended()
+            && (pooled || !forwarding.repeated))
 }
 
 /// Sends a refusal in the form that the request asked for; its head is read again from what was to be sent.

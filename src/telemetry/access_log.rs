@@ -14,7 +14,7 @@ use crate::telemetry::line::{Form, Formatter};
 use crate::telemetry::metrics::CoreMetrics;
 
 /// A batch is handed over as soon as it is this long and the writer keeps up.
-const BATCH_BYTES: usize = 128 * 1024;
+const BATCH_BYTES: usize = 32 * 1024;
 
 /// While the writer does not keep up, a batch grows to this; then lines are dropped.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
