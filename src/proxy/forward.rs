@@ -63,9 +63,7 @@ pub async fn forward<D: Transport>(
                 // A pooled connection that had died says nothing about its endpoint.
                 if !link.pooled {
                     forwarding.repeated = true;
-                    let service = service.service.name.clone();
-                    let code = "closed-before-response";
-                    tried.failed(endpoint, core, Reject::BadUpstream { service, code });
+                    tried.failed(endpoint, core, died(&service));
                 }
             }
             Outcome::Refuse(reject) => {
@@ -100,6 +98,11 @@ pub async fn forward<D: Transport>(
             }
         }
     }
+}
+
+/// A new connection ended before its response.
+fn died(service: &LiveService) -> Reject {
+    Reject::BadUpstream { service: service.service.name.clone(), code: "closed-before-response" }
 }
 
 /// The service as the request was decided on, and how long to wait for it.
