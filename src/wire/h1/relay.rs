@@ -162,6 +162,12 @@ impl Relay {
         self.accepted = 0;
     }
 
+    /// The buffer with what the sink has not taken yet.
+    pub fn into_unwritten(mut self) -> Vec<u8> {
+        self.pending.drain(..self.written);
+        self.pending
+    }
+
     /// Gives the buffer back.
     pub fn into_buffer(self) -> Vec<u8> {
         self.pending
