@@ -373,9 +373,9 @@ impl<U: Transport> Exchange<U> {
         if self.request != RequestState::Sent {
             return false;
         }
-        while down.kept.len() < AHEAD_BYTES_MAX {
+        while let room @ 1.. = AHEAD_BYTES_MAX.saturating_sub(down.kept.len()) {
             let mut scratch = core.buffers.scratch.borrow_mut();
-            let mut fresh = ReadBuf::new(&mut scratch);
+            let mut fresh = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
             match Pin::new(&mut down.connection).poll_read(cx, &mut fresh) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) if !fresh.filled().is_empty() => {
