@@ -63,8 +63,9 @@ async fn leave(cores: &mut Cores, mut running: Running) {
     let cut = cores.shared.spread.total();
     running.stop.send_replace(true);
     drop(running.hang_up);
-    let _ = timeout(GOODBYE, async { while running.tasks.join_next().await.is_some() {} }).await;
-    running.tasks.abort_all();
+    let _ = timeout(GOODBYE, async { while running.servers.join_next().await.is_some() {} }).await;
+    running.servers.abort_all();
+    running.endless.abort_all();
     if let Some(log) = cores.log.take() {
         log.finish(GOODBYE);
     }
