@@ -15,7 +15,7 @@ fn interims() -> String {
 #[test]
 fn a_refusal_never_stands_in_the_middle_of_an_interim_response() {
     let upstream = Upstream::http1()
-        .handle("/hints", |it| drop(it.send(interims()).close()))
+        .handle("/hints", |it| it.send(interims()).close())
         .otherwise("right")
         .start();
     let gateway = Gateway::in_front_of("a", &upstream).with(LONG_HEADS).start();
