@@ -319,20 +319,20 @@ async fn tunnel<D: Transport>(
     forwarding.let_go_of_gate();
     let status = exchange.status;
     let head_bytes = exchange.sent_bytes();
-    let (mut connection, kept, buffer) = exchange.into_tunnel_parts();
+    let (mut connection, kept, unsent) = exchange.into_tunnel_parts();
     let down_kept = std::mem::take(&mut down.kept);
     let passed = tunnel::run(
         core,
         &down.alarm,
         terms,
-        End { connection: &mut down.connection, kept: down_kept },
-        End { connection: &mut connection, kept },
+        End { connection: &mut down.connection, kept: down_kept, unsent },
+        End { connection: &mut connection, kept, unsent: core.buffers.take() },
     )
     .await;
     forwarding.record.bytes_in = passed.up;
     forwarding.record.answered(status, head_bytes + passed.down);
     let what = described(forwarding.head());
     forwarding.record.log(core, None, Some(service), what);
-    give_back(core, forwarding, buffer);
+    give_back(core, forwarding, Vec::new());
     After::Abort
 }
