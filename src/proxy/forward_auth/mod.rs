@@ -122,8 +122,8 @@ fn is_second(question: &RequestHead<'_>) -> bool {
         || canonical(question.raw_path).is_ok_and(|it| it == FORWARD_AUTH_DENIED)
 }
 
-/// The head of the request asked about. It has no body and upgrades nothing, whatever the question says: Caddy passes
-/// the client's upgrade fields on, and a 101 here would give it a tunnel to the gate.
+/// The head of the request asked about. It has no body, whatever the question says; an upgrade is the request's own
+/// (Caddy passes the client's fields on), and no answer here is ever a 101.
 fn asked_about<'a>(question: &RequestHead<'a>) -> Result<RequestHead<'a>, &'static str> {
     let method = the_one(question, "x-forwarded-method")?
         .ok_or("the question has no X-Forwarded-Method: let the edge send it")?;
@@ -147,7 +147,6 @@ fn asked_about<'a>(question: &RequestHead<'a>) -> Result<RequestHead<'a>, &'stat
         authority,
         framing: Framing::None,
         expect_continue: false,
-        upgrade: None,
         ..*question
     })
 }
