@@ -13,6 +13,7 @@ use crate::semantics::class::Class;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::{Framing, RequestHead};
 use crate::semantics::path::canonical;
+use crate::semantics::target;
 use crate::wire::answer::Answer;
 
 /// A question that is answered with no.
@@ -129,7 +130,11 @@ fn asked_about<'a>(question: &RequestHead<'a>) -> Result<RequestHead<'a>, &'stat
         .ok_or("the question has no X-Forwarded-Method: let the edge send it")?;
     let uri = the_one(question, "x-forwarded-uri")?
         .ok_or("the question has no X-Forwarded-Uri: let the edge send it")?;
-    let authority = the_one(question, "x-forwarded-host")?.unwrap_or(question.authority);
+    let authority = match the_one(question, "x-forwarded-host")? {
+        Some(host) => target::valid(host.as_bytes())
+            .map_err(|_| "X-Forwarded-Host is not one name or address with an optional port")?,
+        None => question.authority,
+    };
     if method.is_empty() || !method.bytes().all(|it| it.is_ascii_alphabetic() || it == b'-') {
         return Err("X-Forwarded-Method is not a method");
     }
