@@ -70,7 +70,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-/// Forgets everything with the process (`--state none`, tests).
+/// Forgets everything with the process (tests).
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<Option<State>>,
