@@ -102,8 +102,8 @@ fn config(
         services: vec![service],
         routes: vec![route],
         keys: source.map(key).into_iter().collect(),
-        // The rest of the admin prefix is the upstream's, as everything else is.
-        admin_service: Some(ServiceId(0)),
+        // The rest of the admin prefix goes to the upstream by the one route, as everything else does.
+        admin_service: None,
         admin_on_data: keyed,
         status_needs_key: keyed,
         maintenance: defaults::MAINTENANCE,

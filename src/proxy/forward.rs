@@ -313,6 +313,7 @@ async fn tunnel<D: Transport>(
     let terms = Terms {
         service: Arc::clone(service),
         key: forwarding.key,
+        scopes: std::mem::take(&mut forwarding.scopes),
         on_revoke: forwarding.on_revoke,
         idle: service.service.timeouts.tunnel_idle,
     };
