@@ -141,13 +141,13 @@ impl Admin {
         Self { parts, publish }
     }
 
-    /// Answers a call; runs on the control runtime, never on a core.
+    /// Answers a call; runs on the control runtime, never on a core. The request's id is added by who sends the answer.
     pub async fn answer(&self, call: Call) -> Answer {
         let answer = match self.dispatch(&call).await {
             Ok(body) => Answer::json(200, &body),
             Err(problem) => problem.answer(&call),
         };
-        answer.with("Cache-Control", "no-store").with("X-Request-ID", call.request_id)
+        answer.with("Cache-Control", "no-store")
     }
 
     async fn dispatch(&self, call: &Call) -> Result<Value, Problem> {

@@ -129,7 +129,6 @@ impl Rig {
     async fn call(&self, call: Call) -> Answer {
         let answer = self.admin.answer(call).await;
         assert_eq!(header(&answer, "Cache-Control"), Some("no-store"));
-        assert_eq!(header(&answer, "X-Request-ID"), Some("r-1"));
         answer
     }
 
