@@ -1,12 +1,13 @@
 //! From the bytes of a request head to what will be done: one synchronous step, while the scratch is borrowed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::admin::{ANONYMOUS, Call};
 use crate::config::{OnRevoke, Retry};
 use crate::model::{ServiceId, UnixMs};
 use crate::proxy::core::{Core, Phase, Pinned};
-use crate::proxy::decide::{AdminCall, Decision, Forward, decide};
+use crate::proxy::decide::{AdminCall, Decision, Forward, Step as Seeing, Witness, decide_before};
 use crate::proxy::forward_auth;
 use crate::proxy::record::Record;
 use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
@@ -131,9 +132,11 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
     let client = forwarded::client(peer.addr.ip(), &generation.config.trusted_proxies, &head);
     let fresh = core.fresh();
     let request_id = trace::request_id(head.first(Class::RequestId), fresh);
-    let seen = Seen { core, gate: &gate, peer, head: &head, client: &client, fresh };
+    let mut routed = Routed(None);
+    let decision = decide_before(&gate, &head, &client, core.clock.unix(), &mut routed);
+    let seen = Seen { core, gate: &gate, peer, head: &head, client: &client, fresh, routed };
     let record = Record::new(core.clock.unix(), client.ip, request_id);
-    match decide(&gate, &head, &client, core.clock.unix()) {
+    match decision {
         Decision::Forward(forward) => {
             let body = bytes.get(used..).unwrap_or_default();
             match seen.forward(&forward, record.clone(), body) {
@@ -173,6 +176,18 @@ pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: &Reject) -
     Answering { out, rest: Rest::Close }
 }
 
+/// Whose route a request belongs to, so that a refusal is counted for the service that it protects.
+#[derive(Clone, Copy, Debug)]
+struct Routed(Option<ServiceId>);
+
+impl Witness for Routed {
+    fn saw(&mut self, step: &Seeing<'_>) {
+        if let Seeing::Routed(route, _) = step {
+            self.0 = Some(route.service);
+        }
+    }
+}
+
 /// One request while its head is still in the scratch.
 struct Seen<'s, 'a> {
     core: &'s Core,
@@ -181,6 +196,7 @@ struct Seen<'s, 'a> {
     head: &'s RequestHead<'a>,
     client: &'s Client,
     fresh: trace::Fresh,
+    routed: Routed,
 }
 
 impl<'a> Seen<'_, 'a> {
@@ -354,10 +370,11 @@ impl<'a> Seen<'_, 'a> {
         let mut out = self.core.buffers.take();
         encode::answer(&mut out, answer, self.head.version, keep, self.head.method == "HEAD");
         record.answered(answer.status, out.len() as u64);
+        let service = self.routed.0.and_then(|it| self.gate.generation.service(it));
         record.log(
             self.core,
             Some(self.gate),
-            None,
+            service.map(Arc::as_ref),
             (self.head.method, self.head.raw_path, self.head.authority),
         );
         Plan::Answer(Answering {
