@@ -20,9 +20,9 @@ pub mod exit {
     pub const OK: u8 = 0;
     /// Done, and something was found or failed.
     pub const FINDINGS: u8 = 1;
-    /// The command line is wrong (clap's own code).
+    /// The command line is wrong (clap's own code), or a file that it names cannot be read.
     pub const USAGE: u8 = 2;
-    /// The gate (or a file it needs) cannot be reached.
+    /// The gate cannot be reached.
     pub const UNREACHABLE: u8 = 3;
     /// The gate refused (key, scope).
     pub const REFUSED: u8 = 4;
@@ -47,6 +47,11 @@ pub enum Output {
     /// One JSON document (or one per line where a command goes on).
     Json,
 }
+
+/// The command line is wrong in a way that clap cannot see; ends with [`exit::USAGE`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -86,7 +91,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // There is nobody left to tell that standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::from(exit::FINDINGS)
+            ExitCode::from(if error.is::<Usage>() { exit::USAGE } else { exit::FINDINGS })
         }
     }
 }

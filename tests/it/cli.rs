@@ -216,3 +216,93 @@ fn the_demo_walks_its_own_steps() {
     let steps: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
     assert!(steps.as_array().is_some_and(|it| it.len() >= 5), "{steps}");
 }
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_says_what_to_do() {
+    let (_keep, good) = file(GOOD);
+    let table: [(&[&str], &str); 9] = [
+        (&["run", "/nowhere/at/all.yaml"], "headgate demo"),
+        (&["run", "--to", "nonsense"], "http://nonsense"),
+        (&["run", "--to", "https://a"], "not supported yet"),
+        (&["run", "--to", "http://127.0.0.1:1", "--key", "secret"], "env:NAME"),
+        (&["run", &good, "--log", "a=b=c"], "--log"),
+        (&["explain", "GET", "/", "--config", "/nowhere/at/all.yaml"], "--config FILE"),
+        (&["explain", "GET", "/", "--config", &good, "--as", "nobody"], "it has k"),
+        (&["maintenance", "status", "--key", "file:/nowhere/at/all"], "/nowhere/at/all"),
+        (&["demo", "--check", "--key", "env:HEADGATE_TEST_NOT_SET"], "export it"),
+    ];
+    for (arguments, expected) in table {
+        let run = headgate(arguments);
+        let said = stderr(&run);
+        assert_eq!(code(&run), 2, "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert!(
+            !said.contains("error: error") && !said.contains("secret"),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
+/// The example as it stands, but for addresses that a test can have.
+fn example(name: &str, changes: &[(&str, &str)]) -> String {
+    let path = format!("{}/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let mut text = fs::read_to_string(path).expect("an example");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{name}.yaml has no {from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[test]
+fn the_example_of_one_machine_runs() {
+    let app = Upstream::named("app");
+    let text = example("standalone", &[("http://127.0.0.1:3000", &app.url())]);
+    let listeners = "listeners: { data: 127.0.0.1:0, ops: 127.0.0.1:0, admin: 127.0.0.1:0 }";
+    let yaml = format!("{listeners}\nstate: {{dir}}/state\n{text}");
+    let gateway = Gateway::config(&yaml).env("APP_KEY", OPERATOR).start();
+    gateway.get("/x").send().expect_text("app");
+    gateway.post("/x", "").send().expect_status(401);
+    gateway.post("/x", "").key(OPERATOR).send().expect_text("app");
+    gateway.get("/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
+    gateway.get("/x").send().expect_status(503);
+}
+
+#[test]
+fn the_example_of_stockflow_runs_and_passes_its_smoke_script() {
+    let engine = Upstream::named("engine");
+    let controller = Upstream::named("controller");
+    let kubesnap = Upstream::named("kubesnap");
+    let changes = [
+        ("0.0.0.0:8080", "127.0.0.1:0"),
+        ("0.0.0.0:9901", "127.0.0.1:0"),
+        ("127.0.0.1:9902", "127.0.0.1:0"),
+        ("/var/lib/headgate", "{dir}/state"),
+        ("http://signal-engine-service:8000", &engine.url()),
+        ("http://sf-ctrl-service:9000", &controller.url()),
+        ("http://kubesnap-service.kubesnap.svc.cluster.local:9001", &kubesnap.url()),
+    ];
+    let yaml = example("stockflow", &changes);
+    let gateway = Gateway::config(&yaml).env("SF_API_KEY", OPERATOR).start();
+    let status = gateway.get("/dev/api/admin/maintenance/status").send().expect_status(200);
+    assert_eq!(status.field("status"), "off");
+    gateway.get("/dev/api/health").send().expect_text("engine");
+    gateway.get("/dev/api/admin/health").send().expect_text("controller");
+    gateway.get("/dev/api/RELIANCE.NS").send().expect_text("engine");
+
+    gateway.get("/dev/api/admin/trigger-cron").send().expect_status(401);
+    gateway.get("/dev/api/admin/trigger-cron").key(OPERATOR).send().expect_text("controller");
+    assert_eq!(controller.last().header("X-API-KEY"), Some(OPERATOR));
+    gateway.get("/dev/api/x").key(OPERATOR).send().expect_text("engine");
+    assert_eq!(engine.last().header("X-API-KEY"), None);
+    gateway.get("/api/kubesnap/dev").send().expect_status(401);
+    gateway.get("/api/kubesnap/dev").key(OPERATOR).send().expect_text("kubesnap");
+    assert_eq!(kubesnap.last().header("X-API-KEY"), Some(OPERATOR));
+    gateway.get("/api/kubesnap/health").send().expect_text("kubesnap");
+    gateway.get("/dev/api/kubesnap/dev").send().expect_text("engine");
+
+    gateway.get("/dev/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
+    gateway.get("/dev/api/RELIANCE.NS").send().expect_status(503);
+    gateway.get("/dev/api/admin/health").send().expect_text("controller");
+    gateway.get("/api/kubesnap/health").send().expect_text("kubesnap");
+}
