@@ -10,6 +10,8 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::linux::sockets::give_up_unacknowledged_after_ms;
+
 /// How long a process behind a unix socket may take to be noticed.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -91,7 +93,7 @@ impl Socket {
                 let (stream, peer) = listener.accept().await?;
                 // Neither is needed for a right answer, and a client that is gone already may make them fail.
                 let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, WRITE_STALL_MS);
+                let _ = give_up_unacknowledged_after_ms(&stream, WRITE_STALL_MS);
                 Ok(Accepted::Tcp(stream, peer))
             }
             Self::Unix(socket) => Ok(Accepted::Unix(socket.listener.accept().await?.0)),
