@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::gateway::TempDir;
+use crate::support::wait::until_some;
 use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Signal, Upstream, until};
 
 fn gate(upstream: &RawUpstream) -> Setup {
@@ -92,6 +93,24 @@ fn a_broken_config_is_refused_with_all_its_errors_and_nothing_changes() {
         .expect_status(200);
     assert!(gateway.generation() > before);
     assert!(gateway.metric("headgate_config_last_reload_successful", "") > 0.5);
+}
+
+#[test]
+fn what_is_told_of_a_refused_config_are_its_errors_not_its_warnings() {
+    let upstream = Upstream::named("x");
+    let gateway = gate(&upstream).start();
+    // The route without a key is a warning, and stands before the error.
+    let broken = gate(&upstream)
+        .route("path: /shut/, service: a, access: \"key:nobody\"")
+        .route("path: /b/, service: nowhere, access: public")
+        .yaml();
+    let answer = gateway.reload_with(&broken).expect_status(422);
+    assert_eq!(answer.field("detail"), "1 error; the old config stays in force");
+    assert_eq!(answer.field("findings.0.severity"), "warning");
+    let told =
+        || gateway.output().lines().find(|it| it.contains("config refused")).map(String::from);
+    let line = until_some("the log's line", told);
+    assert!(line.contains("nowhere") && line.contains("\"errors\":1"), "{line}");
 }
 
 #[test]

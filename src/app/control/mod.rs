@@ -34,7 +34,10 @@ const CALLS_MAX: usize = 64;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the {listener} listener cannot listen on {address}")]
+#[error(
+    "the {listener} listener cannot listen on {address}; end what holds it, or name another in \
+     `listeners.{listener}` (or by --{listener})"
+)]
 pub struct ListenError {
     pub listener: &'static str,
     pub address: String,
@@ -287,7 +290,12 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let error = open_admin(&AdminListen::Tcp(address)).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("the admin listener cannot listen on {address}"));
+        let said = error.to_string();
+        assert!(
+            said.starts_with(&format!("the admin listener cannot listen on {address}")),
+            "{said}"
+        );
+        assert!(said.contains("listeners.admin"), "{said}");
         assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
     }
 }
