@@ -102,8 +102,8 @@ fn config(
         services: vec![service],
         routes: vec![route],
         keys: source.map(key).into_iter().collect(),
-        // The rest of the admin prefix is the upstream's, as everything else is.
-        admin_service: Some(ServiceId(0)),
+        // The admin prefix needs no owner of its own: the one route has everything that is not ours, its health too.
+        admin_service: None,
         admin_on_data: keyed,
         status_needs_key: keyed,
         maintenance: defaults::MAINTENANCE,
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(config.services[0].name, "upstream");
         assert_eq!(config.services[0].coverage, Coverage::Covered);
         assert_eq!(config.services[0].max_body_bytes, None);
-        assert!(!config.admin_on_data && config.keys.is_empty());
+        assert!(!config.admin_on_data && config.keys.is_empty() && config.admin_service.is_none());
     }
 
     #[test]
@@ -201,6 +201,8 @@ mod tests {
         assert_eq!(config.keys[0].source, KeySource::Env(String::from("K")));
         assert_eq!(config.keys[0].scopes, ["admin"]);
         assert!(config.admin_on_data && config.status_needs_key);
+        // It would make `/api/admin/health` public.
+        assert!(config.admin_service.is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::gateway::TempDir;
-use crate::support::{Gateway, OPERATOR, Setup, Upstream};
+use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Upstream};
 
 fn headgate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_headgate"))
@@ -166,6 +166,46 @@ fn a_gate_without_a_file_forwards_everything_behind_a_key() {
     gateway.get("/any/path").key(OPERATOR).send().expect_text("x");
     gateway.get("/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
     gateway.get("/any/path").key(OPERATOR).send().expect_status(503);
+}
+
+fn without_a_file(upstream: &RawUpstream, more: &[&str]) -> Gateway {
+    let mut setup = Setup::default().env("HEADGATE_TEST_QUICK", OPERATOR);
+    let url = upstream.url();
+    let arguments = ["run", "--to", &url, "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+    let state = ["--admin", "127.0.0.1:0", "--state", "quick-state"];
+    let all = arguments.iter().chain(&state).chain(more);
+    setup.arguments = Some(all.map(|it| (*it).to_owned()).collect());
+    setup.start()
+}
+
+#[test]
+fn with_a_key_and_without_a_file_no_path_is_open() {
+    let upstream = Upstream::named("x");
+    let gateway = without_a_file(&upstream, &["--key", "env:HEADGATE_TEST_QUICK"]);
+    for path in [
+        "/",
+        "/api/admin",
+        "/api/admin/health",
+        "/api/admin/maintenance/status",
+        "/api/admin/maintenance/on",
+        "/api/admin/anything",
+        "/forward-auth",
+    ] {
+        gateway.get(path).send().expect_status(401);
+    }
+    gateway.get("/api/admin/health").key(OPERATOR).send().expect_text("x");
+    gateway.get("/api/admin/anything").key(OPERATOR).send().expect_text("x");
+    gateway.get("/api/admin/maintenance/status").key(OPERATOR).send().expect_field("status", "off");
+}
+
+#[test]
+fn without_key_and_file_everything_is_forwarded_and_admin_is_on_its_listener_only() {
+    let upstream = Upstream::named("x");
+    let gateway = without_a_file(&upstream, &[]);
+    for path in ["/", "/api/admin/health", "/api/admin/maintenance/on", "/api/admin/anything"] {
+        gateway.get(path).send().expect_text("x");
+    }
+    gateway.get("/x").send().expect_text("x");
 }
 
 #[test]
