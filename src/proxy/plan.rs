@@ -7,13 +7,14 @@ use crate::admin::{ANONYMOUS, Call};
 use crate::config::{OnRevoke, Retry};
 use crate::model::{ServiceId, UnixMs};
 use crate::proxy::core::{Core, Phase, Pinned};
-use crate::proxy::decide::{AdminCall, Decision, Forward, Step as Seeing, Witness, decide_before};
+use crate::proxy::decide::{AdminCall, Decision, Forward, decide_before};
 use crate::proxy::forward_auth;
-use crate::proxy::record::Record;
+use crate::proxy::record::{Record, Routed};
 use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
 use crate::semantics::class::Class;
 use crate::semantics::forwarded::{self, Client};
 use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, parse_request};
+use crate::semantics::path::could_reach;
 use crate::semantics::trace;
 use crate::wire::answer::Answer;
 use crate::wire::h1::encode::{self, RequestRewrite};
@@ -176,18 +177,6 @@ pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: &Reject) -
     Answering { out, rest: Rest::Close }
 }
 
-/// Whose route a request belongs to, so that a refusal is counted for the service that it protects.
-#[derive(Clone, Copy, Debug)]
-struct Routed(Option<ServiceId>);
-
-impl Witness for Routed {
-    fn saw(&mut self, step: &Seeing<'_>) {
-        if let Seeing::Routed(route, _) = step {
-            self.0 = Some(route.service);
-        }
-    }
-}
-
 /// One request while its head is still in the scratch.
 struct Seen<'s, 'a> {
     core: &'s Core,
@@ -267,7 +256,7 @@ impl<'a> Seen<'_, 'a> {
             request,
             head_bytes,
             head_copy,
-            retry: forward.route.retry,
+            retry: self.retry(forward),
             idempotent,
             on_revoke: forward.route.on_revoke,
             key: forward.key.map(|it| it.digest),
@@ -280,6 +269,16 @@ impl<'a> Seen<'_, 'a> {
             record,
         };
         Ok((forwarding, absorbed))
+    }
+
+    /// StockFlow's admin paths change state even by GET: whatever the route says, they are never sent twice.
+    fn retry(&self, forward: &Forward<'_, '_>) -> Retry {
+        match forward.route.retry {
+            Retry::Idempotent if could_reach(&forward.path, &self.gate.generation.admin.prefix) => {
+                Retry::Unsent
+            }
+            retry => retry,
+        }
     }
 
     fn admin(&self, call: &AdminCall<'_>, mut record: Record) -> Plan {

@@ -75,7 +75,6 @@ impl Tunnels {
         covered.inspect(|it| it.close()).count()
     }
 
-
     fn add(&self, tunnel: Rc<Open>) -> u64 {
         let id = self.next.get();
         self.next.set(id + 1);
