@@ -71,6 +71,20 @@ fn check_says_the_same_as_json() {
 }
 
 #[test]
+fn a_broken_config_is_told_as_json_by_every_command_that_reads_one() {
+    let (_keep, bad) = file(&GOOD.replace("routes:", "rotues:"));
+    let commands: [&[&str]; 3] =
+        [&["check", &bad], &["config", "print", &bad], &["explain", "GET", "/", "--config", &bad]];
+    for command in commands {
+        let run = headgate(&[command, &["-o", "json"]].concat());
+        let said: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
+        assert_eq!((code(&run), &said["ok"]), (1, &Value::Bool(false)), "{command:?}");
+        assert!(said["findings"].to_string().contains("rotues"), "{command:?}: {said}");
+        assert!(headgate(command).stdout.is_empty() || command[0] == "check", "{command:?}");
+    }
+}
+
+#[test]
 fn explain_decides_as_the_data_path_does() {
     let (_keep, good) = file(GOOD);
     let explain = |arguments: &[&str]| {
@@ -330,7 +344,10 @@ fn the_example_of_stockflow_runs_and_passes_its_smoke_script() {
     gateway.get("/dev/api/admin/health").send().expect_text("controller");
     gateway.get("/dev/api/RELIANCE.NS").send().expect_text("engine");
 
-    gateway.get("/dev/api/admin/trigger-cron").send().expect_status(401);
+    // A page of anywhere may read the refusal, as it may read the services' own.
+    let stranger = gateway.get("/dev/api/admin/trigger-cron").header("Origin", "https://page.test");
+    let refused = stranger.send().expect_status(401);
+    assert_eq!(refused.header("Access-Control-Allow-Origin"), Some("https://page.test"));
     gateway.get("/dev/api/admin/trigger-cron").key(OPERATOR).send().expect_text("controller");
     assert_eq!(controller.last().header("X-API-KEY"), Some(OPERATOR));
     gateway.get("/dev/api/x").key(OPERATOR).send().expect_text("engine");
