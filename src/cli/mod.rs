@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::findings::{Finding, render};
+
 /// Exit codes of every command.
 pub mod exit {
     /// Done.
@@ -71,6 +73,18 @@ enum Command {
     Demo(demo::Cmd),
     /// Print completions for a shell.
     Completions(completions::Cmd),
+}
+
+/// Tells what is wrong with a config that a command cannot use: for people, or as `check -o json` does.
+fn refuse(findings: &[Finding], output: Output, code: u8) -> anyhow::Result<u8> {
+    match output {
+        Output::Text => std::io::stderr().write_all(render(findings).as_bytes())?,
+        Output::Json => {
+            let document = serde_json::json!({ "ok": false, "findings": findings });
+            writeln!(std::io::stdout(), "{document:#}")?;
+        }
+    }
+    Ok(code)
 }
 
 /// Runs the command line and turns its outcome into an exit code.

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::auth::digest;
 use crate::cli::explain::report::{Notes, Report};
-use crate::cli::{Output, Usage, exit};
+use crate::cli::{Output, Usage, exit, refuse};
 use crate::config::secret::{self, Resolved};
 use crate::config::{self, Config, KeySource, defaults, findings};
 use crate::generation::build::{Built, Sources, build};
@@ -72,10 +72,7 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
     };
     let parsed = match config::parse(&text, &cmd.config) {
         Ok(parsed) => parsed,
-        Err(found) => {
-            complain(&findings::render(&found))?;
-            return Ok(exit::FINDINGS);
-        }
+        Err(found) => return refuse(&found, output, exit::FINDINGS),
     };
     let report = explain(&cmd, parsed.config, UnixMs::now())?;
     let mut out = std::io::stdout().lock();
