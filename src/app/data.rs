@@ -200,10 +200,10 @@ fn start(counted: Counted, stream: TcpStream, peer: Peer) {
 }
 
 async fn refuse(core: Rc<Core>, stream: TcpStream, peer: Peer, refusing: Rc<()>) {
-    let answering = refuse_unread(&core, &core.gate(), &peer, &Reject::TooManyConnections);
+    let mut answering = refuse_unread(&core, &core.gate(), &peer, &Reject::TooManyConnections);
     let alarm = core.clock.alarm();
     let mut down = Downstream { connection: stream, kept: Vec::new(), alarm, peer };
-    let _ = own::answer(&core, &mut down, answering).await;
+    let _ = own::answer(&core, &mut down, &mut answering).await;
     connection::linger(&core, &mut down).await;
     drop(refusing);
 }

@@ -26,8 +26,9 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How an exchange ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Whole response sent. `keep`: the client's connection may go on; `reuse`: the upstream's may.
-    Done { keep: bool, reuse: bool },
+    /// Whole response sent. `keep`: the client's connection may go on; `read`: its request was read to the end;
+    /// `reuse`: the upstream's connection may go on.
+    Done { keep: bool, read: bool, reuse: bool },
     /// Nothing was taken: another connection may be tried.
     Again,
     /// Refused before a byte of a final response was sent.
@@ -329,7 +330,7 @@ impl<U: Transport> Exchange<U> {
                     && self.upstream_keeps
                     && self.kept.is_empty()
                     && !self.response.is_until_close();
-                Some(Outcome::Done { keep: self.keep && sent, reuse })
+                Some(Outcome::Done { keep: self.keep && sent, read: sent, reuse })
             }
             Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::Broken(None)),
             Poll::Ready(Err(Broken::Malformed(code))) => Some(Outcome::Broken(Some(code))),

@@ -89,6 +89,8 @@ pub struct Forwarding {
     pub retry: Retry,
     /// GET or HEAD without a body.
     pub idempotent: bool,
+    /// Whether it was sent again after a new connection had died.
+    pub repeated: bool,
     pub on_revoke: OnRevoke,
     pub key: Option<[u8; 32]>,
     pub bypassed: bool,
@@ -258,6 +260,7 @@ impl<'a> Seen<'_, 'a> {
             head_copy,
             retry: self.retry(forward),
             idempotent,
+            repeated: false,
             on_revoke: forward.route.on_revoke,
             key: forward.key.map(|it| it.digest),
             bypassed: forward.bypassed,

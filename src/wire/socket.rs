@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
 use crate::linux::sockets::give_up_unacknowledged_after_ms;
+use crate::wire::listener;
 
 /// How long a process behind a unix socket may take to be noticed.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
@@ -47,12 +48,15 @@ pub enum Accepted {
 }
 
 impl Socket {
-    /// Listens on a TCP address; port 0 lets the kernel choose.
+    /// Listens on a TCP address; port 0 lets the kernel choose. The port may be shared with a process that this one takes
+    /// over from.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub async fn tcp(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).await.map(Self::Tcp)
+        let listener = listener::bind(address, true)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::Tcp)
     }
 
     /// Listens on a unix socket of mode 0600. A socket file that nobody listens on is replaced.

@@ -25,8 +25,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
 }
 
 impl Transport for TcpStream {
+    /// By looking at one byte: a socket that is new to the runtime counts as ready until somebody has tried.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
+        let mut byte = [0; 1];
+        self.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
 
     fn reset_on_close(&self) {

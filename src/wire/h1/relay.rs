@@ -167,6 +167,11 @@ impl Relay {
         self.pending
     }
 
+    /// Gives the buffer back when everything is over.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+
     /// Takes body bytes that came with the head, before there is a sink; gives how many.
     ///
     /// # Errors
