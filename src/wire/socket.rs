@@ -77,6 +77,14 @@ impl Socket {
         }
     }
 
+    /// Whether only processes of this machine can connect.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().is_ok_and(|it| it.ip().is_loopback()),
+            Self::Unix(_) => true,
+        }
+    }
+
     /// For people: `127.0.0.1:9901` or `unix:/run/headgate.sock`.
     pub fn name(&self) -> String {
         match self {

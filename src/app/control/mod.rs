@@ -95,8 +95,11 @@ pub async fn serve_ops(socket: Socket, ops: Ops, stop: watch::Receiver<bool>) {
 }
 
 /// Serves the admin API until `stop`.
-pub async fn serve_admin(socket: Socket, control: Arc<Control>, stop: watch::Receiver<bool>) {
+pub async fn serve_admin(socket: Socket, mut control: Control, stop: watch::Receiver<bool>) {
     let limits = ServeLimits { handler: ADMIN_PATIENCE, ..ServeLimits::default() };
+    // An inherited socket may be open to the network though the config's address is not.
+    control.is_local = socket.is_local();
+    let control = Arc::new(control);
     let handler = move |asked: Asked| {
         let control = Arc::clone(&control);
         async move { control.answer(asked).await }
@@ -113,6 +116,8 @@ pub struct Control {
     admin: Arc<Admin>,
     metrics: Arc<CoreMetrics>,
     bad_key: Box<BadKey>,
+    /// Whether only this machine can connect; elsewhere a key is mandatory, whatever the config says.
+    is_local: bool,
     /// Calls that may run, also of callers that have hung up.
     places: Arc<Semaphore>,
 }
@@ -130,6 +135,7 @@ impl Control {
             admin,
             metrics: metrics.control(),
             bad_key,
+            is_local: false,
             places: Arc::new(Semaphore::new(CALLS_MAX)),
         }
     }
@@ -172,7 +178,7 @@ impl Control {
     fn admit(&self, asked: &Asked, request_id: &str) -> Result<Option<Call>, Answer> {
         let gate = self.live.load();
         let config = &gate.generation.config;
-        let needs_key = config.listeners.admin_needs_key;
+        let needs_key = config.listeners.admin_needs_key || !self.is_local;
         let door = Door { needs_key, prefix: &config.prefix };
         let refuse = |it: door::Refusal| {
             self.metrics.refused(it.code);
