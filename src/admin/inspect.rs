@@ -50,7 +50,7 @@ impl Admin {
         let last = status.as_ref().and_then(|it| it.last.as_ref());
         let error = last
             .filter(|it| !it.refused.is_empty())
-            .map(|it| json!({ "at": it.at.rfc3339(), "findings": it.refused }));
+            .map(|it| json!({ "at": it.at.rfc3339(), "trigger": it.trigger.word(), "findings": it.refused }));
         Ok(json!({
             "generation": gate.generation.number,
             "hash": gate.generation.hash,

@@ -38,7 +38,8 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    fn word(self) -> &'static str {
+    /// As logs and answers name it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Watch => "watch",
             Self::Signal => "signal",
