@@ -201,7 +201,7 @@ impl Parts {
             let count = Box::new(move |client| bad_keys.failed(client, UnixMs::now().0));
             let admin = Arc::clone(&self.shared.admin);
             let control = control::Control::new(Arc::clone(&live), admin, &self.metrics, count);
-            listeners.spawn(serve_admin(socket, Arc::new(control), stopped));
+            listeners.spawn(serve_admin(socket, control, stopped));
         }
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
         let (tell, changed) = mpsc::channel(1);

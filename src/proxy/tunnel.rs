@@ -98,11 +98,6 @@ impl Tunnels {
         covered.inspect(|it| it.close()).count()
     }
 
-    /// Closes all.
-    pub fn close_all(&self) {
-        self.open.borrow().values().for_each(|it| it.close());
-    }
-
     fn add(&self, tunnel: Rc<Open>) -> u64 {
         let id = self.next.get();
         self.next.set(id + 1);

@@ -16,7 +16,9 @@ pub const HAND_OVER_MAX: usize = 64;
 
 /// Why a listener could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}")]
+#[error(
+    "cannot listen on {addr}; end what holds it, or name another in `listeners.data` (or by --listen)"
+)]
 pub struct ListenError {
     pub addr: SocketAddr,
     #[source]

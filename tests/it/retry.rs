@@ -91,6 +91,21 @@ fn nothing_under_the_admin_prefix_is_ever_sent_twice() {
 }
 
 #[test]
+fn nor_is_it_where_the_config_names_no_admin_service() {
+    for path in ["/api/admin/trigger-cron", "/api/admin", "/api/x/..%2Fadmin/trigger-cron"] {
+        let upstream = dies_once();
+        let gateway = Setup::default()
+            .service_with("a", &upstream, "forwardKey: true")
+            .route("path: /, service: a, access: \"key:admin\", retry: idempotent")
+            .key(OPERATOR)
+            .start();
+        gateway.get("/warm").key(OPERATOR).send().expect_status(200);
+        gateway.get(path).key(OPERATOR).send().expect_status(502);
+        assert_eq!(seen(&upstream, path), 1, "{path}");
+    }
+}
+
+#[test]
 fn a_response_that_has_begun_is_not_begun_again() {
     let upstream = Upstream::by(|it| {
         it.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").close();
