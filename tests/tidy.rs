@@ -18,6 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
             "wire",
             "telemetry",
+            "linux",
             "semantics",
             "model",
         ],

@@ -12,7 +12,7 @@ use crate::admin::{self, Admin};
 use crate::app::control::{self, serve_admin, serve_ops};
 use crate::app::data::{self, ORDERS_MAX, Seat};
 use crate::app::origin::{self, Origin};
-use crate::app::reload::{Files, GateSite};
+use crate::app::reload::{Files, GateSite, look_up_names};
 use crate::app::{AppError, gauges, reload};
 use crate::auth::bad_keys::BadKeys;
 use crate::config::Config;
@@ -26,7 +26,6 @@ use crate::ops::{Ops, Readiness};
 use crate::proxy::core::{Phase, Shared};
 use crate::telemetry::access_log::{AccessLog, Sink};
 use crate::telemetry::metrics::Metrics;
-use crate::wire::dns;
 use crate::wire::listener::{HAND_OVER_MAX, Handed, Spread, per_core};
 use crate::wire::socket::Socket;
 
@@ -209,24 +208,6 @@ impl Parts {
         loops.spawn(self.reloader.run(changed, hung_up));
         Running { listeners, loops, readiness: self.readiness, live, hang_up, stop }
     }
-}
-
-/// Names are looked up before the first request, so that it does not meet an empty list; those that fail are tried again.
-pub async fn look_up_names(generation: &Generation) {
-    let mut looking = JoinSet::new();
-    for service in &generation.services {
-        let endpoints = Arc::clone(&service.endpoints);
-        if endpoints.claim_lookup() {
-            let name = service.service.name.clone();
-            looking.spawn(async move {
-                for failed in dns::look_up(&endpoints).await {
-                    tracing::warn!(service = name, "name look-up failed: {failed}");
-                }
-                tokio::spawn(dns::follow(Arc::downgrade(&endpoints)));
-            });
-        }
-    }
-    while looking.join_next().await.is_some() {}
 }
 
 fn channels<T>(count: usize, capacity: usize) -> (Vec<mpsc::Sender<T>>, Vec<mpsc::Receiver<T>>) {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::admin::{self, Reload};
 use crate::app::origin::{Origin, as_json};
-use crate::app::parts::look_up_names;
 use crate::auth::bad_keys::BadKeys;
 use crate::config::source::{Pace, Watch};
 use crate::generation::Generation;
@@ -18,6 +18,7 @@ use crate::generation::live::{Acknowledged, Live};
 use crate::generation::reload::{Candidate, Handle, Outcome, Site, Status, Version, version};
 use crate::maintenance::store::BoxFuture;
 use crate::telemetry::metrics::Metrics;
+use crate::wire::dns;
 
 /// How long the admin API waits for a reload.
 const PATIENCE: Duration = Duration::from_secs(35);
@@ -69,6 +70,24 @@ impl Site for GateSite {
         self.files.send_if_modified(|old| std::mem::replace(old, files.clone()) != files);
         self.live.settle(SETTLE).await
     }
+}
+
+/// Names are looked up before the first request, so that it does not meet an empty list; those that fail are tried again.
+pub async fn look_up_names(generation: &Generation) {
+    let mut looking = JoinSet::new();
+    for service in &generation.services {
+        let endpoints = Arc::clone(&service.endpoints);
+        if endpoints.claim_lookup() {
+            let name = service.service.name.clone();
+            looking.spawn(async move {
+                for failed in dns::look_up(&endpoints).await {
+                    tracing::warn!(service = name, "name look-up failed: {failed}");
+                }
+                tokio::spawn(dns::follow(Arc::downgrade(&endpoints)));
+            });
+        }
+    }
+    while looking.join_next().await.is_some() {}
 }
 
 /// Watches the files; when there are others to watch, looks once more afterwards, so that no change falls in between.

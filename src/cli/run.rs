@@ -10,6 +10,7 @@ use crate::app::origin::{Origin, as_text};
 use crate::app::{Start, run as serve};
 use crate::cli::{Output, Usage, exit};
 use crate::config::{QuickArgs, defaults, for_upstream};
+use crate::linux::process::end_with_parent;
 use crate::telemetry::logs::{LogError, LogFormat, init_logs};
 use crate::wire::listener::inherited;
 
@@ -37,6 +38,9 @@ pub struct Cmd {
     /// With --to: folder for maintenance state and audit.
     #[arg(long, value_name = "DIR", requires = "to")]
     state: Option<PathBuf>,
+    /// End when the process that started this one is gone (the demo's gate).
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
     /// Form of log and access log: text on a terminal, JSON otherwise.
     #[arg(
         long,
@@ -61,6 +65,9 @@ const DISK_GOODBYE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When it cannot start, with the next step.
 pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
+    if cmd.end_with_parent {
+        end_with_parent().context("the parent's end cannot be followed")?;
+    }
     // Before any thread is started: it reads and clears environment variables.
     let inherited = inherited();
     let format = if output == Output::Json { LogFormat::Json } else { cmd.log_format };

@@ -169,7 +169,7 @@ impl Drop for ChildGate {
 
 fn command(file: &Path, key: &SecretString, show_access_log: bool) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("run").arg(file).env(KEY_VARIABLE, key.expose_secret());
+    command.args(["run", "--end-with-parent"]).arg(file).env(KEY_VARIABLE, key.expose_secret());
     command.stdin(Stdio::null()).stderr(Stdio::piped());
     // Standard output is the demo's own: what the gate writes there is shown beside it.
     let access_log = match show_access_log {

@@ -1,10 +1,18 @@
-//! Reads what the kernel knows about this process: CPU, memory, descriptors, threads.
+//! What the kernel knows about this process and does for it.
 
 use std::collections::BTreeMap;
 use std::fs;
 
 /// `/proc` counts CPU in hundredths of a second to user space, on every architecture of Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Lets the kernel send SIGTERM when the parent is gone, however it went.
+///
+/// # Errors
+/// The operating system's error.
+pub fn end_with_parent() -> std::io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?)
+}
 
 /// Numbers at one moment; what cannot be read is absent.
 #[derive(Clone, Debug, Default, PartialEq)]

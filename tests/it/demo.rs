@@ -125,3 +125,11 @@ fn a_check_that_sees_something_else_fails() {
     assert_eq!(check.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&check.stdout).contains("FAIL"));
 }
+
+#[test]
+fn a_demo_that_is_killed_leaves_no_gate_behind() {
+    let mut demo = Running::start(&[]);
+    let data = demo.address("data");
+    demo.child.kill().expect("it runs");
+    until("nobody listens", || std::net::TcpStream::connect(data).is_err());
+}
