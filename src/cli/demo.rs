@@ -114,18 +114,17 @@ fn line(number: usize, outcome: &Outcome) -> String {
 
 /// Prints what to try, then waits for Ctrl-C or for the gate's end.
 async fn show(demo: &mut Demo, output: Output, shown_key: Option<String>) -> anyhow::Result<u8> {
+    // Before anything is shown, and once: a signal between two listeners would be lost.
+    let mut interrupted = signal(SignalKind::interrupt()).context("cannot wait for Ctrl-C")?;
+    // A supervisor ends the demo by SIGTERM; the gate must not outlive it.
+    let mut told = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     // A key that was made for this demo alone is shown; one from a variable is not.
     let key = shown_key.unwrap_or_else(|| demo.key.expose_secret().to_owned());
     print_scene(demo, output, &key)?;
     let mut look = tokio::time::interval(LOOK_EVERY);
-    // A supervisor ends the demo by SIGTERM; the gate must not outlive it.
-    let mut told = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     loop {
         tokio::select! {
-            stopped = tokio::signal::ctrl_c() => {
-                stopped.context("cannot wait for Ctrl-C")?;
-                return Ok(exit::OK);
-            }
+            _ = interrupted.recv() => return Ok(exit::OK),
             _ = told.recv() => return Ok(exit::OK),
             _ = look.tick() => {
                 if demo.gate.has_ended() {
