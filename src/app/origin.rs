@@ -75,6 +75,25 @@ impl Origin {
         })
     }
 
+    /// [`Origin::load`] while the gate runs: a pipe in the file's place (which is no harm at the start: `run <(make it)`)
+    /// would be waited for without end, and every later reload with it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load_again(&self) -> Result<Loaded, Vec<Finding>> {
+        if let Self::File(path) = self
+            && std::fs::metadata(path).is_ok_and(|it| !it.is_file() && !it.is_dir())
+        {
+            let message = "the file cannot be read: it is no regular file".to_owned();
+            return Err(vec![Finding::whole(
+                path,
+                message,
+                "a config file that can be read again",
+            )]);
+        }
+        self.load()
+    }
+
     /// The files to watch: the config and every secret that it names.
     pub fn files(&self, config: &Config) -> Vec<PathBuf> {
         let own = match self {

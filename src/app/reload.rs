@@ -50,7 +50,7 @@ impl Site for GateSite {
     }
 
     fn build(&self) -> Result<Candidate<Generation>, Vec<Value>> {
-        let loaded = self.origin.load().map_err(|it| as_json(&it))?;
+        let loaded = self.origin.load_again().map_err(|it| as_json(&it))?;
         // A secret that is missing now may come: its place is watched while the config is refused.
         let mut files = self.live_files();
         files.extend(self.origin.files(&loaded.config));

@@ -109,9 +109,9 @@ impl Keyring {
         if bytes.is_empty() { None } else { found.and_then(|at| self.entries.get(at)) }
     }
 
-    /// Whether the key with this digest is still valid (tunnels ask).
-    pub fn holds(&self, digest: &[u8; 32], now: UnixMs) -> bool {
-        self.buckets.find(digest, now).is_some()
+    /// The key with this digest, if it is still valid (tunnels ask).
+    pub fn holder(&self, digest: &[u8; 32], now: UnixMs) -> Option<&KeyEntry> {
+        self.entries.get(self.buckets.find(digest, now)?)
     }
 
     /// Name of the key with this digest; for logs.

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -52,6 +53,9 @@ pub struct Cmd {
     access_log: Option<PathBuf>,
 }
 
+/// How long work on the disk may take when everything else has ended.
+const DISK_GOODBYE: Duration = Duration::from_secs(2);
+
 /// Runs the gate.
 ///
 /// # Errors
@@ -69,7 +73,10 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
     let start = Start { origin, inherited, access_log: cmd.access_log, json };
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().context("the control side's runtime")?;
-    runtime.block_on(serve(start))?;
+    let ended = runtime.block_on(serve(start));
+    // Disk work that is under way may end; a disk that hangs must not keep the process.
+    runtime.shutdown_timeout(DISK_GOODBYE);
+    ended?;
     Ok(exit::OK)
 }
 

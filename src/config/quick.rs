@@ -102,7 +102,7 @@ fn config(
         services: vec![service],
         routes: vec![route],
         keys: source.map(key).into_iter().collect(),
-        // The admin prefix needs no owner of its own: the one route has everything that is not ours, its health too.
+        // The rest of the admin prefix goes to the upstream by the one route, as everything else does.
         admin_service: None,
         admin_on_data: keyed,
         status_needs_key: keyed,

@@ -158,6 +158,7 @@ fn no_finding_shows_a_key_that_stands_in_the_file() {
     for (name, keys) in [
         ("itself", "- { name: a, key: hunter2hunter2, scopes: [app] }"),
         ("beside a typo", "- { name: a, key: hunter2hunter2, scops: [app] }"),
+        ("given twice", "- { name: a, key: hunter2hunter2, key: hunter2hunter2, scopes: [app] }"),
         ("in a misspelt field", "- { name: a, kye: hunter2hunter2, scopes: [app] }"),
         ("as a number", "- { name: a, key: 424242424242, scopes: [app] }"),
         ("as the item", "- hunter2hunter2"),

@@ -141,6 +141,9 @@ impl Tree {
             if let Some(line) = first_lines.get(&key.value) {
                 let message = format!("`{}` is given twice, first in line {line}", key.value);
                 problems.push(Problem::error(self.spot(key_id), message).expected("one of them"));
+                // Counts for nothing, but stands in the text: it may be a secret to hide.
+                let id = self.add(place(&item), Some(label), below);
+                self.fill(id, item, problems);
                 continue;
             }
             first_lines.insert(key.value.clone(), label.line);

@@ -1,7 +1,7 @@
 //! Who switched what, when and why: an append-only file of JSON lines.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -178,6 +178,15 @@ fn last_byte(file: &mut File) -> std::io::Result<u8> {
     Ok(byte[0])
 }
 
+/// Opens a file to read. Asked before opening: opening a pipe would wait for its writer, with the state locked.
+pub(super) fn open_regular(path: &Path) -> std::io::Result<File> {
+    let kind = std::fs::metadata(path)?;
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    File::open(path)
+}
+
 /// Makes a new name in the folder durable.
 pub(super) fn sync_parent(path: &Path) -> std::io::Result<()> {
     match path.parent() {
@@ -191,8 +200,8 @@ fn old_path(path: &Path) -> PathBuf {
 }
 
 fn last_entries(path: &Path, limit: usize) -> std::io::Result<Vec<Entry>> {
-    let mut file = match File::open(path) {
-        Err(it) if it.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+    let mut file = match open_regular(path) {
+        Err(it) if it.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         it => it?,
     };
     let held = file.metadata()?.len();

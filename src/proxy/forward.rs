@@ -63,9 +63,7 @@ pub async fn forward<D: Transport>(
                 // A pooled connection that had died says nothing about its endpoint.
                 if !link.pooled {
                     forwarding.repeated = true;
-                    let service = service.service.name.clone();
-                    let code = "closed-before-response";
-                    tried.failed(endpoint, core, Reject::BadUpstream { service, code });
+                    tried.failed(endpoint, core, died(&service));
                 }
             }
             Outcome::Refuse(reject) => {
@@ -100,6 +98,11 @@ pub async fn forward<D: Transport>(
             }
         }
     }
+}
+
+/// A new connection ended before its response.
+fn died(service: &LiveService) -> Reject {
+    Reject::BadUpstream { service: service.service.name.clone(), code: "closed-before-response" }
 }
 
 /// The service as the request was decided on, and how long to wait for it.
@@ -310,26 +313,27 @@ async fn tunnel<D: Transport>(
     let terms = Terms {
         service: Arc::clone(service),
         key: forwarding.key,
+        scopes: std::mem::take(&mut forwarding.scopes),
         on_revoke: forwarding.on_revoke,
         idle: service.service.timeouts.tunnel_idle,
     };
     forwarding.let_go_of_gate();
     let status = exchange.status;
     let head_bytes = exchange.sent_bytes();
-    let (mut connection, kept, buffer) = exchange.into_tunnel_parts();
+    let (mut connection, kept, unsent) = exchange.into_tunnel_parts();
     let down_kept = std::mem::take(&mut down.kept);
     let passed = tunnel::run(
         core,
         &down.alarm,
         terms,
-        End { connection: &mut down.connection, kept: down_kept },
-        End { connection: &mut connection, kept },
+        End { connection: &mut down.connection, kept: down_kept, unsent },
+        End { connection: &mut connection, kept, unsent: core.buffers.take() },
     )
     .await;
     forwarding.record.bytes_in = passed.up;
     forwarding.record.answered(status, head_bytes + passed.down);
     let what = described(forwarding.head());
     forwarding.record.log(core, None, Some(service), what);
-    give_back(core, forwarding, buffer);
+    give_back(core, forwarding, Vec::new());
     After::Abort
 }

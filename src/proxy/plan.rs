@@ -93,6 +93,8 @@ pub struct Forwarding {
     pub repeated: bool,
     pub on_revoke: OnRevoke,
     pub key: Option<[u8; 32]>,
+    /// The key's scopes, where a tunnel may come of it.
+    pub scopes: Vec<String>,
     pub bypassed: bool,
     pub upgrade: bool,
     pub expect_continue: bool,
@@ -263,6 +265,10 @@ impl<'a> Seen<'_, 'a> {
             repeated: false,
             on_revoke: forward.route.on_revoke,
             key: forward.key.map(|it| it.digest),
+            scopes: match forward.key.filter(|_| self.head.upgrade.is_some()) {
+                Some(key) => key.scopes.clone(),
+                None => Vec::new(),
+            },
             bypassed: forward.bypassed,
             upgrade: self.head.upgrade.is_some(),
             expect_continue: self.head.expect_continue,

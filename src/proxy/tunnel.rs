@@ -13,7 +13,7 @@ use crate::generation::{Gate, LiveService};
 use crate::model::{Coverage, UnixMs};
 use crate::proxy::core::Core;
 use crate::semantics::head::Framing;
-use crate::wire::clock::Alarm;
+use crate::wire::clock::{Alarm, Clock};
 use crate::wire::h1::relay::{Broken, Relay};
 use crate::wire::transport::Transport;
 
@@ -29,7 +29,11 @@ pub struct Tunnels {
 struct Open {
     service: Arc<LiveService>,
     key: Option<[u8; 32]>,
+    /// What the key opened when it was admitted.
+    scopes: Vec<String>,
     on_revoke: OnRevoke,
+    /// When the key ends by itself; no reload tells of that.
+    key_ends: Cell<Option<UnixMs>>,
     told_to_close: Cell<bool>,
     waker: Option<Waker>,
 }
@@ -37,6 +41,31 @@ struct Open {
 impl Open {
     fn close(&self) {
         self.told_to_close.set(true);
+        self.wake();
+    }
+
+    /// Closes if the gate no longer holds the key, or it has lost a scope.
+    fn check_key(&self, gate: &Gate, now: UnixMs) {
+        let Some(key) = self.key.as_ref().filter(|_| self.on_revoke == OnRevoke::Close) else {
+            return;
+        };
+        match gate.generation.keyring.holder(key, now) {
+            Some(it) if self.scopes.iter().all(|scope| it.has(scope)) => {
+                if self.key_ends.replace(it.expires_at) != it.expires_at {
+                    self.wake();
+                }
+            }
+            _ => self.close(),
+        }
+    }
+
+    fn key_due_ms(&self, clock: &Clock) -> u64 {
+        self.key_ends.get().map_or(u64::MAX, |end| {
+            clock.now_ms().saturating_add(end.0.saturating_sub(clock.unix().0))
+        })
+    }
+
+    fn wake(&self) {
         if let Some(waker) = &self.waker {
             waker.wake_by_ref();
         }
@@ -54,15 +83,9 @@ impl Tunnels {
         self.len() == 0
     }
 
-    /// Closes those whose key the gate no longer holds (unless their route keeps them).
+    /// Closes those whose key the gate no longer holds, or holds with fewer scopes (unless their route keeps them).
     pub fn close_revoked(&self, gate: &Gate, now: UnixMs) {
-        for tunnel in self.open.borrow().values() {
-            let revoked =
-                tunnel.key.as_ref().is_some_and(|key| !gate.generation.keyring.holds(key, now));
-            if revoked && tunnel.on_revoke == OnRevoke::Close {
-                tunnel.close();
-            }
-        }
+        self.open.borrow().values().for_each(|it| it.check_key(gate, now));
     }
 
     /// Closes those of one service, or of all covered ones; gives how many.
@@ -89,6 +112,8 @@ pub struct Terms {
     pub service: Arc<LiveService>,
     /// Digest of the key that opened it.
     pub key: Option<[u8; 32]>,
+    /// What that key opened then.
+    pub scopes: Vec<String>,
     pub on_revoke: OnRevoke,
     pub idle: Duration,
 }
@@ -113,11 +138,14 @@ pub struct Passed {
     pub down: u64,
 }
 
-/// One side of a tunnel and what was read from it before.
+/// One side of a tunnel.
 #[derive(Debug)]
 pub struct End<'a, T> {
     pub connection: &'a mut T,
+    /// Read from it before.
     pub kept: Vec<u8>,
+    /// What it gets before anything of the tunnel.
+    pub unsent: Vec<u8>,
 }
 
 /// Tunnels until both sides have ended, nothing passes for the idle time, or it is told to close.
@@ -128,11 +156,13 @@ pub async fn run<D: Transport, U: Transport>(
     down: End<'_, D>,
     up: End<'_, U>,
 ) -> Passed {
-    let Terms { service, key, on_revoke, idle } = terms;
+    let Terms { service, key, scopes, on_revoke, idle } = terms;
     let open = Rc::new(Open {
         service,
         key,
+        scopes,
         on_revoke,
+        key_ends: Cell::new(None),
         told_to_close: Cell::new(false),
         waker: alarm.waker(),
     });
@@ -140,19 +170,25 @@ pub async fn run<D: Transport, U: Transport>(
     core.metrics.tunnel_opened();
     // The gate may have changed between the decision and the listing.
     core.tunnels.close_revoked(&core.gate(), core.clock.unix());
+    let (mut down, mut up) = (down, up);
+    let now = core.clock.now_ms();
+    let relay =
+        |unsent: &mut Vec<u8>| Relay::new(std::mem::take(unsent), Framing::UntilClose, false, now);
     let mut both = Both {
-        upwards: Relay::new(core.buffers.take(), Framing::UntilClose, false, core.clock.now_ms()),
-        downwards: Relay::new(core.buffers.take(), Framing::UntilClose, false, core.clock.now_ms()),
+        upwards: relay(&mut up.unsent),
+        downwards: relay(&mut down.unsent),
         up_ended: false,
         down_ended: false,
     };
-    let (mut down, mut up) = (down, up);
     std::future::poll_fn(|cx| {
         let ended = both.poll(cx, core, (&mut down, &mut up));
+        if open.key_due_ms(&core.clock) <= core.clock.now_ms() {
+            open.check_key(&core.gate(), core.clock.unix());
+        }
         if ended.is_ready() || open.told_to_close.get() {
             return Poll::Ready(());
         }
-        let due = both.due_ms(idle);
+        let due = both.due_ms(idle).min(open.key_due_ms(&core.clock));
         if due <= core.clock.now_ms() {
             return Poll::Ready(());
         }

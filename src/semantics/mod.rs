@@ -10,7 +10,7 @@ pub mod negotiate;
 pub(crate) mod fields;
 mod lines;
 mod refusal;
-mod target;
+pub(crate) mod target;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -150,7 +150,7 @@ pub(crate) fn host_and_port(authority: &str) -> (&str, Option<u16>) {
 
 /// One name, IPv4 address or bracketed IPv6 address, with an optional port. Stricter than RFC 3986: no escapes and no
 /// sub-delims, which no name in use has and which servers read differently.
-fn valid(host: &[u8]) -> Result<&str, HeadError> {
+pub(crate) fn valid(host: &[u8]) -> Result<&str, HeadError> {
     let text = str::from_utf8(host).map_err(|_| BAD_HOST)?;
     let end = match host {
         [b'[', ..] => memchr::memchr(b']', host).ok_or(BAD_HOST)? + 1,

@@ -176,7 +176,10 @@ fn a_gate_without_a_file_forwards_everything_behind_a_key() {
         ["--admin", "127.0.0.1:0", "--key", "env:HEADGATE_TEST_QUICK", "--state", "quick-state"];
     setup.arguments = Some(arguments.iter().chain(&more).map(|it| (*it).to_owned()).collect());
     let gateway = setup.start();
-    gateway.get("/any/path").send().expect_status(401);
+    for path in ["/any/path", "/api/admin/any", "/api/admin/health"] {
+        gateway.get(path).send().expect_status(401);
+        gateway.get(path).key(OPERATOR).send().expect_text("x");
+    }
     gateway.get("/any/path").key(OPERATOR).send().expect_text("x");
     gateway.get("/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
     gateway.get("/any/path").key(OPERATOR).send().expect_status(503);
@@ -220,6 +223,20 @@ fn without_key_and_file_everything_is_forwarded_and_admin_is_on_its_listener_onl
         gateway.get(path).send().expect_text("x");
     }
     gateway.get("/x").send().expect_text("x");
+}
+
+#[test]
+fn a_gate_without_file_and_key_forwards_the_admin_prefix_as_well() {
+    let upstream = Upstream::named("x");
+    let mut setup = Setup::default();
+    let url = upstream.url();
+    let arguments = ["run", "--to", &url, "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+    let more = ["--admin", "off", "--state", "quick-state"];
+    setup.arguments = Some(arguments.iter().chain(&more).map(|it| (*it).to_owned()).collect());
+    let gateway = setup.start();
+    for path in ["/any/path", "/api/admin/any", "/api/admin/maintenance/on", "/API/admin;x/y"] {
+        gateway.get(path).send().expect_text("x");
+    }
 }
 
 #[test]

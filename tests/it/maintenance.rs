@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::gateway::{Ask, TempDir};
+use crate::support::gateway::{Ask, TempDir, pipe_at};
 use crate::support::wait::during;
 use crate::support::{
     Gateway, OPERATOR, READER, RawClient, RawUpstream, Setup, Signal, Upstream, until,
@@ -347,6 +347,21 @@ fn a_state_that_cannot_be_written_is_an_error_and_changes_nothing() {
     gateway.get(ON).key(OPERATOR).send().expect_status(500);
     gateway.get(STATUS).send().expect_field("status", "off");
     gateway.get("/api/x").send().expect_text("x");
+}
+
+#[test]
+fn a_pipe_in_place_of_the_state_locks_nobody_out() {
+    let upstream = Upstream::named("x");
+    let mut gateway = gate(&upstream).start();
+    on(&gateway, "");
+    pipe_at(&gateway.state_file("maintenance.json"));
+    pipe_at(&gateway.state_file("audit.jsonl"));
+    gateway.admin_get("/api/admin/headgate/audit").send().expect_status(500);
+    gateway.get("/api/x").send().expect_status(503);
+    gateway.get(OFF).key(OPERATOR).send().expect_status(200);
+    gateway.get("/api/x").send().expect_text("x");
+    gateway.sigterm();
+    assert!(gateway.wait().success());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::support::gateway::TempDir;
+use crate::support::gateway::{TempDir, pipe_at};
 use crate::support::wait::until_some;
 use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Signal, Upstream, until};
 
@@ -93,6 +93,19 @@ fn a_broken_config_is_refused_with_all_its_errors_and_nothing_changes() {
         .expect_status(200);
     assert!(gateway.generation() > before);
     assert!(gateway.metric("headgate_config_last_reload_successful", "") > 0.5);
+}
+
+#[test]
+fn a_pipe_in_place_of_the_config_is_refused_and_stops_no_later_reload() {
+    let upstream = Upstream::named("x");
+    let mut gateway = only_exact(&upstream, "/one").start();
+    pipe_at(&gateway.config_file());
+    let answer = gateway.admin_post("/api/admin/headgate/reload").send().expect_status(422);
+    assert!(answer.text().contains("no regular file"), "{}", answer.text());
+    gateway.reload_with(&only_exact(&upstream, "/two").yaml()).expect_status(200);
+    gateway.get("/two").send().expect_text("x");
+    gateway.sigterm();
+    assert!(gateway.wait().success());
 }
 
 #[test]

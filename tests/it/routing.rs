@@ -178,6 +178,23 @@ fn a_preflight_passes_without_a_key_on_every_path() {
         answer.expect_status(200).expect_text(service);
     }
     gateway.request("OPTIONS", "/secret/x").send().expect_status(401);
+    let requests = signal.requests() + controller.requests();
+    for path in ["/secret/x", "/api/admin/top-stocks"] {
+        for acts in [
+            ("Upgrade", "websocket"),
+            ("X-HTTP-Method-Override", "POST"),
+            ("X_HTTP_Method_Override", "POST"),
+        ] {
+            let ask = gateway.request("OPTIONS", path).header("Origin", "https://app.test");
+            let ask = ask.header("Access-Control-Request-Method", "POST").header(acts.0, acts.1);
+            let upgrade = if acts.0 == "Upgrade" { "Upgrade" } else { "close" };
+            ask.header("Connection", upgrade).send().expect_status(401);
+        }
+        let ask = gateway.request("OPTIONS", path).header("Origin", "https://app.test");
+        let ask = ask.header("Access-Control-Request-Method", "POST");
+        ask.body("{\"tickers\":[\"A\"]}").send().expect_status(401);
+    }
+    assert_eq!(signal.requests() + controller.requests(), requests);
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! Tunnels: opened by the upstream's 101 alone, closed when what allowed them is gone.
 
+use std::time::Duration;
+
+use jiff::Timestamp;
+
 use crate::support::wire::WireError;
 use crate::support::{
     Exchange, Gateway, OPERATOR, READER, RawClient, RawUpstream, Setup, Signal, Upstream,
@@ -123,9 +127,9 @@ fn bytes_that_a_client_sends_before_the_101_wait_for_it() {
     let go = Signal::new();
     let for_upstream = go.clone();
     let upstream = Upstream::by(move |it| {
-        it.wire.patience(std::time::Duration::from_millis(300));
+        it.wire.patience(Duration::from_millis(300));
         let early = it.wire.fill();
-        it.wire.patience(std::time::Duration::from_secs(20));
+        it.wire.patience(Duration::from_secs(20));
         it.wait(&for_upstream);
         it.send(SWITCHED);
         let seen = it.wire.take(5).unwrap_or_default();
@@ -210,6 +214,34 @@ fn a_tunnel_whose_route_says_keep_outlives_its_key() {
     let mut keyed = tunnel(&gateway, "/vault/ws", &format!("X-API-KEY: {READER}\r\n"));
     gateway.reload_with(&base().yaml()).expect_status(200);
     expect_echo(&mut keyed, "still here");
+}
+
+#[test]
+fn a_tunnel_ends_when_its_key_loses_the_scope() {
+    let upstream = echo();
+    let setup = || with_vault(&upstream).env("READER", READER);
+    let gateway =
+        setup().key_line("name: reader, key: \"env:READER\", scopes: [vault, more]").start();
+    let mut keyed = tunnel(&gateway, "/vault/ws", &format!("X-API-KEY: {READER}\r\n"));
+    let lesser = setup().key_line("name: reader, key: \"env:READER\", scopes: [more]");
+    gateway.reload_with(&lesser.yaml()).expect_status(200);
+    expect_end(&mut keyed);
+}
+
+#[test]
+fn a_tunnel_ends_with_its_key_without_a_reload() {
+    let upstream = echo();
+    let setup = |end: Timestamp| {
+        let key =
+            format!("name: reader, key: \"env:READER\", scopes: [vault], expiresAt: \"{end}\"");
+        with_vault(&upstream).env("READER", READER).key_line(&key)
+    };
+    let gateway = setup(Timestamp::now() + Duration::from_secs(600)).start();
+    let mut keyed = tunnel(&gateway, "/vault/ws", &format!("X-API-KEY: {READER}\r\n"));
+    // Shortened, so that the tunnel is there before its key ends.
+    let sooner = setup(Timestamp::now() + Duration::from_secs(2));
+    gateway.reload_with(&sooner.yaml()).expect_status(200);
+    expect_end(&mut keyed);
 }
 
 #[test]

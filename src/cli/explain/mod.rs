@@ -140,11 +140,9 @@ const UNFINISHED: HeadError =
 
 /// The request as a client would send it.
 fn request(cmd: &Cmd, key: Option<&str>) -> anyhow::Result<Vec<u8>> {
-    let (host, target) = match cmd.url.split_once("://") {
-        Some((_, rest)) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
-        None => ("localhost", cmd.url.as_str()),
-    };
-    let slash = if target.starts_with('/') || target == "*" { "" } else { "/" };
+    let (host, target) = host_and_target(&cmd.url);
+    // As every client sends a URL without a path.
+    let slash = if target.is_empty() || target.starts_with('?') { "/" } else { "" };
     let mut text = format!("{} {slash}{target} HTTP/1.1\r\n", cmd.method);
     let has_host = cmd.headers.iter().any(|it| is_named(it, "host"));
     if !has_host {
@@ -162,6 +160,17 @@ fn request(cmd: &Cmd, key: Option<&str>) -> anyhow::Result<Vec<u8>> {
     }
     text.push_str("\r\n");
     Ok(text.into_bytes())
+}
+
+/// Only what begins as a URL has a host of its own: `/api/admin/x?next=http://other/` is a path.
+fn host_and_target(url: &str) -> (&str, &str) {
+    for scheme in ["http://", "https://"] {
+        if url.get(..scheme.len()).is_some_and(|it| it.eq_ignore_ascii_case(scheme)) {
+            let rest = url.get(scheme.len()..).unwrap_or_default();
+            return rest.split_at(rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len()));
+        }
+    }
+    ("localhost", url)
 }
 
 fn is_named(field: &str, name: &str) -> bool {

@@ -55,9 +55,27 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
         "signal-engine",
     ),
     ("OPTIONS *", "options", "the gate answers for itself as a whole", ""),
+    (
+        "GET /api/x?next=http://a.example/api/admin/x",
+        "forward",
+        "the path is public",
+        "signal-engine",
+    ),
+    (
+        "GET /api/admin/x?next=https://a.example/api/x",
+        "refuse 401",
+        "Invalid or missing API Key",
+        "controller",
+    ),
+    ("GET HTTPS://a.example?q=1", "refuse 404", "no route leads from this path", ""),
+    ("GET api/x", "refuse 400", NO_TARGET, ""),
+    ("GET ftp://a.example/api/x", "refuse 400", NO_TARGET, ""),
+    ("GET http://a.example\\api/x", "refuse 400", NO_TARGET, ""),
     ("GET /nowhere", "refuse 404", "no route leads from this path", ""),
     ("DELETE /api/read/x", "refuse 405", "this path takes GET, HEAD", ""),
 ];
+
+const NO_TARGET: &str = "the target is neither a path, nor an http(s) URL, nor * with OPTIONS";
 
 const HAS_ALL: &str = "the key has every scope that is needed";
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::cli::maintenance::client::Failure;
 use crate::cli::{Output, exit};
+use crate::telemetry::escape::is_hidden;
 
 /// Data to `out`, words about failures to `err`.
 pub(super) fn outcome(
@@ -102,5 +103,5 @@ fn string(value: &Value, pointer: &str) -> Option<String> {
 
 /// Whoever answers may be no gate: nothing of it may steer a terminal.
 fn clean(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '\u{fffd}' } else { it }).collect()
+    text.chars().map(|it| if is_hidden(it) { '\u{fffd}' } else { it }).collect()
 }

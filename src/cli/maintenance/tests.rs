@@ -94,14 +94,14 @@ async fn status_asks_by_get_and_shows_each_service() {
     let body = json!({
         "status": "off", "timestamp": "t", "all": null,
         "services": [{"name": "a", "maintenance": "on", "in_flight": 3,
-            "window": {"since": "s", "until": "u", "reason": "esc\u{1b}[2J", "by": "ci"}}],
+            "window": {"since": "s", "until": "u", "reason": "esc\u{1b}[2J\u{202e}x", "by": "ci"}}],
     });
     let ran = against("200 OK", &body.to_string(), &["status"], Output::Text).await;
     assert!(ran.sent.starts_with("GET /api/admin/maintenance/status HTTP/1.1\r\n"));
     assert!(!ran.sent.to_ascii_lowercase().contains("x-api-key"));
     assert_eq!(
         ran.out,
-        "maintenance is off for all covered services\n  a: on, 3 in flight since s, until u, by ci: esc\u{fffd}[2J\n"
+        "maintenance is off for all covered services\n  a: on, 3 in flight since s, until u, by ci: esc\u{fffd}[2J\u{fffd}x\n"
     );
     let ran = against("200 OK", &body.to_string(), &["status"], Output::Json).await;
     assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.out).unwrap(), body);

@@ -4,7 +4,7 @@
 //! good state stands beside it, for the day on which a hand or a disk has broken the first.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::future::Future;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use crate::maintenance::audit::{Entry, sync_parent};
+use crate::maintenance::audit::{Entry, open_regular, sync_parent};
 use crate::maintenance::{Modes, Window};
 use crate::model::UnixMs;
 
@@ -70,7 +70,7 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     fn save(&self, state: State) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
-/// Forgets everything with the process (`--state none`, tests).
+/// Forgets everything with the process (tests).
 #[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<Option<State>>,
@@ -207,7 +207,7 @@ fn modified(path: &Path) -> u128 {
 }
 
 fn read(path: &Path) -> std::io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
+    let file = match open_regular(path) {
         Err(it) if it.kind() == ErrorKind::NotFound => return Ok(None),
         it => it?,
     };

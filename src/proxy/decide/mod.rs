@@ -1,5 +1,7 @@
 //! One synchronous pure function decides on every request, whatever the protocol or tool.
 
+mod preflight;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -9,8 +11,8 @@ use crate::generation::routes::{Found, takes};
 use crate::generation::{Gate, Generation, LiveService};
 use crate::maintenance::Window;
 use crate::model::{Access, Coverage, SCOPE_ADMIN, SCOPE_BYPASS, UnixMs};
+use crate::proxy::decide::preflight::preflight_for;
 use crate::proxy::reject::Reject;
-use crate::semantics::class::Class;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
 use crate::semantics::path::{canonical, could_reach};
@@ -180,16 +182,6 @@ pub fn decide_before<'g, 'a>(
         Place::BehindKey(_) => Decision::Preflight,
         Place::Nowhere(reject) => Decision::Refuse(reject),
     }
-}
-
-/// The method that a CORS preflight asks about (Fetch standard: `OPTIONS` with `Origin` and
-/// `Access-Control-Request-Method`); browsers send no key with it.
-fn preflight_for<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
-    if head.method != "OPTIONS" {
-        return None;
-    }
-    head.first(Class::Origin)?;
-    Some(str::from_utf8(head.first(Class::CorsMethod)?).unwrap_or_default())
 }
 
 /// Whose a path is.

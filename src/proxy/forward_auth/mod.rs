@@ -13,6 +13,7 @@ use crate::semantics::class::Class;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::{Framing, RequestHead};
 use crate::semantics::path::canonical;
+use crate::semantics::target;
 use crate::wire::answer::Answer;
 
 /// A question that is answered with no.
@@ -122,14 +123,18 @@ fn is_second(question: &RequestHead<'_>) -> bool {
         || canonical(question.raw_path).is_ok_and(|it| it == FORWARD_AUTH_DENIED)
 }
 
-/// The head of the request asked about. It has no body and upgrades nothing, whatever the question says: Caddy passes
-/// the client's upgrade fields on, and a 101 here would give it a tunnel to the gate.
+/// The head of the request asked about. It has no body, whatever the question says; an upgrade is the request's own
+/// (Caddy passes the client's fields on), and no answer here is ever a 101.
 fn asked_about<'a>(question: &RequestHead<'a>) -> Result<RequestHead<'a>, &'static str> {
     let method = the_one(question, "x-forwarded-method")?
         .ok_or("the question has no X-Forwarded-Method: let the edge send it")?;
     let uri = the_one(question, "x-forwarded-uri")?
         .ok_or("the question has no X-Forwarded-Uri: let the edge send it")?;
-    let authority = the_one(question, "x-forwarded-host")?.unwrap_or(question.authority);
+    let authority = match the_one(question, "x-forwarded-host")? {
+        Some(host) => target::valid(host.as_bytes())
+            .map_err(|_| "X-Forwarded-Host is not one name or address with an optional port")?,
+        None => question.authority,
+    };
     if method.is_empty() || !method.bytes().all(|it| it.is_ascii_alphabetic() || it == b'-') {
         return Err("X-Forwarded-Method is not a method");
     }
@@ -147,7 +152,6 @@ fn asked_about<'a>(question: &RequestHead<'a>) -> Result<RequestHead<'a>, &'stat
         authority,
         framing: Framing::None,
         expect_continue: false,
-        upgrade: None,
         ..*question
     })
 }

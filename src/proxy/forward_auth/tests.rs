@@ -113,6 +113,13 @@ fn questions_that_do_not_say_what_they_are_about_are_400() {
     ] {
         assert_eq!(ask(&gate, "/forward-auth", fields, None).0.status, 400, "{fields:?}");
     }
+    // Inline such a Host is refused too: two servers may take different parts of it.
+    for host in ["", "a.example,b.example", "a b", "a.example:x", "u@a.example"] {
+        let mut fields = about("GET", "/api/x");
+        fields.retain(|it| it.0 != "x-forwarded-host");
+        fields.push(("X-Forwarded-Host", host));
+        assert_eq!(ask(&gate, "/forward-auth", &fields, None).0.status, 400, "{host:?}");
+    }
 }
 
 #[test]

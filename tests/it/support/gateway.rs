@@ -276,6 +276,15 @@ fn eprintln_line(line: &str) {
     eprintln!("gate: {line}");
 }
 
+/// Puts a pipe that nobody writes to in place of a file.
+pub(crate) fn pipe_at(path: &Path) {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    let beside = path.with_extension("pipe");
+    mkfifoat(CWD, &beside, Mode::RUSR | Mode::WUSR).expect("a temp folder takes a pipe");
+    fs::rename(&beside, path).expect("a temp folder");
+}
+
 fn command(setup: &Setup, dir: &Path, inherited: Option<TcpListener>) -> Command {
     let binary = env!("CARGO_BIN_EXE_headgate");
     let mut command = match inherited {

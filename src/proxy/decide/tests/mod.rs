@@ -19,7 +19,7 @@ use crate::semantics::forwarded::{Client, Proto};
 use crate::semantics::head::{Framing, RequestHead, Version};
 
 /// A request in words: method, path, then any of `key:NAME`, `cors:METHOD` (a preflight's fields), `origin`, `on`
-/// (everything in maintenance), `signal-on`, `trusted`.
+/// (everything in maintenance), `signal-on`, `trusted`, `upgrade`, `body`, `override:FIELD`.
 struct Request<'a> {
     method: &'a str,
     path: String,
@@ -28,6 +28,9 @@ struct Request<'a> {
     origin: bool,
     modes: Modes,
     trusted: bool,
+    upgrade: bool,
+    body: bool,
+    overrides: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
@@ -36,12 +39,17 @@ impl<'a> Request<'a> {
         let method = words.next().unwrap();
         let path = words.next().unwrap().replace("{p}", prefix);
         let (key, asks, modes) = (None, None, Modes::default());
-        let mut request = Self { method, path, key, asks, origin: false, modes, trusted: false };
+        let (origin, trusted, upgrade, body, overrides) = (false, false, false, false, None);
+        let mut request =
+            Self { method, path, key, asks, origin, modes, trusted, upgrade, body, overrides };
         for word in words {
             match word.split_once(':') {
                 Some(("key", name)) => request.key = Some(secret(name)),
                 Some(("cors", method)) => (request.asks, request.origin) = (Some(method), true),
+                Some(("override", field)) => request.overrides = Some(field),
                 _ => match word {
+                    "upgrade" => request.upgrade = true,
+                    "body" => request.body = true,
                     "origin" => request.origin = true,
                     "on" => request.modes = all_on(),
                     "signal-on" => {
@@ -66,8 +74,14 @@ impl<'a> Request<'a> {
             fields.push(Field { name: "Access-Control-Request-Method", value: method.as_bytes() });
             classes.push(Class::CorsMethod);
         }
+        if let Some(name) = self.overrides {
+            fields.push(Field { name, value: b"POST" });
+            classes.push(Class::Other);
+        }
         let head = RequestHead {
             method: self.method,
+            upgrade: self.upgrade.then_some("websocket"),
+            framing: if self.body { Framing::Length(3) } else { Framing::None },
             api_key: self.key.map(str::as_bytes),
             fields: &fields,
             classes: &classes,

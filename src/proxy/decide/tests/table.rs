@@ -138,6 +138,18 @@ pub(super) const TABLE: &[(&str, &str)] = &[
     ("OPTIONS {p}/api/admin/headgate/config cors:GET", "preflight"),
     ("OPTIONS /api/kubesnap/default cors:GET", "kubesnap"),
     ("OPTIONS /nowhere cors:GET", "404"),
+    // With something that could act it is none.
+    ("OPTIONS {p}/api/reports/1 cors:GET upgrade", "401"),
+    ("OPTIONS {p}/api/reports/1 cors:GET body", "401"),
+    ("OPTIONS {p}/api/admin/top-stocks cors:POST upgrade", "401"),
+    ("OPTIONS {p}/api/admin/top-stocks cors:POST body", "401"),
+    ("OPTIONS {p}/api/admin/top-stocks cors:POST body key:admin", "controller as stockflow"),
+    ("OPTIONS {p}/api/admin/top-stocks cors:POST override:X-HTTP-Method-Override", "401"),
+    ("OPTIONS {p}/api/admin/top-stocks cors:POST override:x_http_method_override", "401"),
+    ("OPTIONS {p}/api/admin/top-stocks cors:POST override:X-HTTP-Method-Overrides", "controller"),
+    ("OPTIONS {p}/api/admin/maintenance/on cors:GET upgrade", "401"),
+    ("OPTIONS {p}/api/x cors:GET upgrade", "signal-engine"),
+    ("OPTIONS {p}/api/x cors:GET body on", "maintenance"),
     ("GET {p}/api/reports/1 cors:GET", "401"),
     // Others.
     ("OPTIONS * ", "star"),
