@@ -35,8 +35,13 @@ impl Ops {
     /// Answers one request. Nothing can be changed here, so that the listener may leave loopback.
     pub fn answer(&self, asked: &Asked) -> Answer {
         if asked.method != "GET" && asked.method != "HEAD" {
-            return problem(405, "method-not-allowed", "this listener is read-only", "")
-                .with("Allow", "GET, HEAD");
+            return problem(
+                405,
+                "method-not-allowed",
+                "this listener is read-only",
+                &asked.request_id,
+            )
+            .with("Allow", "GET, HEAD");
         }
         let query = asked.query.as_deref().unwrap_or_default();
         match asked.path.as_str() {
@@ -46,12 +51,12 @@ impl Ops {
                 headers: vec![("Content-Type", metrics::CONTENT_TYPE.to_owned())],
                 body: self.metrics.render().into_bytes(),
             },
-            path => self.probe(path, query),
+            path => self.probe(path, query, &asked.request_id),
         }
     }
 
     /// `/NAME` runs all checks of a probe, `/NAME/CHECK` one of them.
-    fn probe(&self, path: &str, query: &str) -> Answer {
+    fn probe(&self, path: &str, query: &str, request_id: &str) -> Answer {
         let (name, single) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
             Some((name, single)) => (name, Some(single)),
             None => (path.trim_start_matches('/'), None),
@@ -59,14 +64,14 @@ impl Ops {
         let checks = match name {
             "livez" | "healthz" | "ping" => vec![("ping", true)],
             "readyz" => self.readiness.checks().to_vec(),
-            _ => return unknown(),
+            _ => return unknown(request_id),
         };
         match single {
             None => report(name, &checks, query),
             Some(single) => match checks.iter().find(|it| it.0 == single) {
                 Some((_, true)) => text(200, "ok".to_owned()),
                 Some((_, false)) => text(503, format!("{single} check failed\n")),
-                None => unknown(),
+                None => unknown(request_id),
             },
         }
     }
@@ -104,8 +109,8 @@ fn index() -> String {
     })
 }
 
-fn unknown() -> Answer {
-    problem(404, "no-endpoint", "no such endpoint here; / lists them", "")
+fn unknown(request_id: &str) -> Answer {
+    problem(404, "no-endpoint", "no such endpoint here; / lists them", request_id)
 }
 
 fn text(status: u16, body: String) -> Answer {
@@ -133,6 +138,7 @@ mod tests {
             headers: hyper::HeaderMap::new(),
             body: bytes::Bytes::new(),
             peer: None,
+            request_id: String::new(),
         });
         (answer.status, String::from_utf8(answer.body).unwrap())
     }

@@ -12,7 +12,7 @@ use crate::proxy::connection::Downstream;
 use crate::proxy::core::Core;
 use crate::proxy::deadlines::{Mark, Patience};
 use crate::proxy::forward::may_repeat;
-use crate::proxy::plan::{Forwarding, broken_body};
+use crate::proxy::plan::Forwarding;
 use crate::proxy::reject::Reject;
 use crate::proxy::respond::{Answered, Passing};
 use crate::semantics::head::Framing;
@@ -247,7 +247,7 @@ impl<U: Transport> Exchange<U> {
                 Some(Outcome::Broken(Some("client-closed")))
             }
             Poll::Ready(Err(broken)) if self.is_unanswered() => {
-                Some(Outcome::Refuse(broken_body(&broken)))
+                Some(Outcome::Refuse(Reject::of_body(&broken)))
             }
             Poll::Ready(Err(_)) => Some(Outcome::Broken(Some("bad-body"))),
         }

@@ -19,7 +19,7 @@ use crate::semantics::trace;
 use crate::wire::answer::Answer;
 use crate::wire::h1::encode::{self, RequestRewrite};
 use crate::wire::h1::read::Step;
-use crate::wire::h1::relay::{Broken, Relay};
+use crate::wire::h1::relay::Relay;
 
 /// Request bodies up to this size are read and dropped, so that the connection can be kept after an answer of our own.
 const DROPPED_BODY_BYTES_MAX: u64 = 32 * 1024;
@@ -247,7 +247,7 @@ impl<'a> Seen<'_, 'a> {
         let chunked = self.head.framing == Framing::Chunked;
         let mut request = Relay::new(out, self.head.framing, chunked, self.core.clock.now_ms())
             .at_most(settings.max_body_bytes);
-        let absorbed = request.absorb(body).map_err(|it| broken_body(&it))?;
+        let absorbed = request.absorb(body).map_err(|it| Reject::of_body(&it))?;
         let mut head_copy = Vec::new();
         if !request.has_ended() {
             head_copy = self.core.buffers.take();
@@ -389,14 +389,5 @@ impl<'a> Seen<'_, 'a> {
             out,
             rest: if keep { Rest::Keep(self.head.framing) } else { Rest::Close },
         })
-    }
-}
-
-/// What a broken request body means for its request.
-pub fn broken_body(broken: &Broken) -> Reject {
-    match *broken {
-        Broken::TooLarge => Reject::BodyTooLarge,
-        Broken::Malformed(code) => Reject::BadBody(code),
-        Broken::SourceClosed(_) | Broken::Sink(_) => Reject::BadBody("closed"),
     }
 }

@@ -20,8 +20,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::semantics::trace::{Fresh, request_id};
 use crate::wire::answer::Answer;
 use crate::wire::socket::{Accepted, Socket};
+
+const REQUEST_ID: &str = "X-Request-ID";
 
 /// How long the loop rests after an accept that failed (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -36,6 +39,8 @@ pub struct Asked {
     pub body: Bytes,
     /// `None` on a unix socket.
     pub peer: Option<SocketAddr>,
+    /// The sent one if it is well-formed, else a new one; the answer carries it.
+    pub request_id: String,
 }
 
 /// What one server allows.
@@ -190,11 +195,12 @@ where
     F: Future<Output = Answer>,
 {
     let (head, body) = request.into_parts();
-    let body = match read(body, limits).await {
+    let id = id_of(&head.headers);
+    let body = match read(body, limits, &id).await {
         Ok(body) => body,
         Err(refusal) => {
             // What is left of the body is not read, so the connection cannot go on.
-            let mut response = respond(refusal);
+            let mut response = respond(identified(refusal, &id));
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return Ok(response);
         }
@@ -206,24 +212,40 @@ where
         headers: head.headers,
         body,
         peer,
+        request_id: id.clone(),
     };
     let answer = timeout(limits.handler, handler(asked)).await.unwrap_or_else(|_| {
-        problem(503, "handler-timeout", "the answer took too long; try again", "")
+        problem(503, "handler-timeout", "the answer took too long; try again", &id)
             .with("Retry-After", "1")
     });
-    Ok(respond(answer))
+    Ok(respond(identified(answer, &id)))
 }
 
-async fn read(body: Incoming, limits: &ServeLimits) -> Result<Bytes, Answer> {
-    let too_large = || problem(413, "body-too-large", "the body is larger than allowed here", "");
+fn id_of(headers: &hyper::HeaderMap) -> String {
+    let mut bytes = [0; 16];
+    // Ids only tell requests apart; without random numbers they are zero, and the gate works on.
+    let _ = getrandom::fill(&mut bytes);
+    let fresh = Fresh { request: u128::from_le_bytes(bytes), trace: 0, span: 0 };
+    let sent = headers.get(REQUEST_ID).map(|it| it.as_bytes());
+    request_id(sent, fresh).as_str().to_owned()
+}
+
+/// With the request's id, which some refusals have already.
+fn identified(answer: Answer, id: &str) -> Answer {
+    let has_one = answer.headers.iter().any(|it| it.0.eq_ignore_ascii_case(REQUEST_ID));
+    if has_one { answer } else { answer.with(REQUEST_ID, id) }
+}
+
+async fn read(body: Incoming, limits: &ServeLimits, id: &str) -> Result<Bytes, Answer> {
+    let too_large = || problem(413, "body-too-large", "the body is larger than allowed here", id);
     if body.size_hint().lower() > limits.body_bytes as u64 {
         return Err(too_large());
     }
     match timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(problem(400, "bad-body", "the body's framing is broken", "")),
-        Err(_) => Err(problem(408, "client-too-slow", "the body did not arrive in time", "")),
+        Ok(Err(_)) => Err(problem(400, "bad-body", "the body's framing is broken", id)),
+        Err(_) => Err(problem(408, "client-too-slow", "the body did not arrive in time", id)),
     }
 }
 

@@ -134,6 +134,27 @@ fn the_admin_listener_may_be_a_unix_socket() {
 }
 
 #[test]
+fn every_refusal_of_ours_names_the_request_on_every_listener() {
+    let upstream = Upstream::named("x");
+    let gateway = Gateway::in_front_of("a", &upstream).key(OPERATOR).start();
+    let asks = [
+        gateway.get("/api/admin/none"),
+        gateway.ops_get("/none"),
+        gateway.ops_get("/readyz/none"),
+        gateway.admin_get("/none"),
+        gateway.admin_get("/api/admin/none"),
+        gateway.admin_post("/api/admin/maintenance/on?ttl=x"),
+    ];
+    for ask in asks {
+        let refused = ask.header("X-Request-ID", "mine-1").send();
+        assert!(refused.status >= 400, "{refused:?}");
+        assert_eq!(refused.header("Content-Type"), Some("application/problem+json"));
+        assert_eq!(refused.field("request_id"), "mine-1");
+        assert_eq!(refused.head.all("X-Request-ID"), ["mine-1"]);
+    }
+}
+
+#[test]
 fn an_inherited_admin_listener_for_the_world_wants_the_key_whatever_the_config_says() {
     let upstream = Upstream::named("x");
     let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");

@@ -129,6 +129,7 @@ mod tests {
             headers: map,
             body: bytes::Bytes::new(),
             peer: Some(SocketAddr::from(([127, 0, 0, 1], 5))),
+            request_id: String::new(),
         }
     }
 

@@ -17,7 +17,6 @@ use crate::generation::live::Live;
 use crate::model::{SCOPE_ADMIN, UnixMs};
 use crate::ops::Ops;
 use crate::proxy::reject::{Asked as Refused, Reject};
-use crate::semantics::trace::{Fresh, request_id};
 use crate::telemetry::metrics::{CoreMetrics, Metrics};
 use crate::wire::answer::Answer;
 use crate::wire::serve::{Asked, ServeLimits, problem, serve};
@@ -141,17 +140,11 @@ impl Control {
     }
 
     async fn answer(&self, asked: Asked) -> Answer {
-        let sent = asked.headers.get("x-request-id").map(|it| it.as_bytes());
-        let id = request_id(sent, fresh());
-        let answer = match self.admit(&asked, id.as_str()) {
+        match self.admit(&asked) {
             Ok(Some(call)) => self.call(call).await,
             Ok(None) => index(),
             Err(refusal) => refusal,
-        };
-        if answer.headers.iter().any(|it| it.0.eq_ignore_ascii_case("x-request-id")) {
-            return answer;
         }
-        answer.with("X-Request-ID", id.as_str())
     }
 
     /// Runs the call as a task of its own: a caller that hangs up must not leave a toggle half done.
@@ -175,18 +168,18 @@ impl Control {
     }
 
     /// The call that a request is, if whoever sends it may; `None` is the index.
-    fn admit(&self, asked: &Asked, request_id: &str) -> Result<Option<Call>, Answer> {
+    fn admit(&self, asked: &Asked) -> Result<Option<Call>, Answer> {
         let gate = self.live.load();
         let config = &gate.generation.config;
         let needs_key = config.listeners.admin_needs_key || !self.is_local;
         let door = Door { needs_key, prefix: &config.prefix };
         let refuse = |it: door::Refusal| {
             self.metrics.refused(it.code);
-            problem(it.status, it.code, it.detail, request_id)
+            problem(it.status, it.code, it.detail, &asked.request_id)
         };
         door.check_host(asked).map_err(refuse)?;
         let actor = match needs_key {
-            true => self.admit_key(&gate, asked, request_id)?,
+            true => self.admit_key(&gate, asked)?,
             false => ACTOR.to_owned(),
         };
         if asked.path == "/" && asked.method == "GET" {
@@ -202,18 +195,19 @@ impl Control {
             endpoint: endpoint.to_owned(),
             query: asked.query.clone(),
             actor,
-            request_id: request_id.to_owned(),
+            request_id: asked.request_id.clone(),
             suspicious_fetch,
             body: asked.body.to_vec(),
         }))
     }
 
     /// The name of the admitted key, or the data path's own refusal.
-    fn admit_key(&self, gate: &Gate, asked: &Asked, request_id: &str) -> Result<String, Answer> {
+    fn admit_key(&self, gate: &Gate, asked: &Asked) -> Result<String, Answer> {
         let now = UnixMs::now();
         let refuse = |reject: Reject| {
             self.metrics.refused(reject.code());
             let config = &gate.generation.config;
+            let request_id = asked.request_id.as_str();
             reject.answer(&Refused { head: None, request_id, config, now })
         };
         let Some(key) = gate.generation.keyring.admit(door::presented_key(asked), now) else {
@@ -234,13 +228,6 @@ impl fmt::Debug for Control {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Control").finish_non_exhaustive()
     }
-}
-
-fn fresh() -> Fresh {
-    let mut bytes = [0; 16];
-    // Ids only tell requests apart; without random numbers they are zero, and the gate works on.
-    let _ = getrandom::fill(&mut bytes);
-    Fresh { request: u128::from_le_bytes(bytes), trace: 0, span: 0 }
 }
 
 fn index() -> Answer {

@@ -33,7 +33,15 @@ fn asked(method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Ask
         None => (target.to_owned(), None),
     };
     let body = bytes::Bytes::copy_from_slice(body.as_bytes());
-    Asked { method: method.to_owned(), path, query, headers, body, peer: None }
+    Asked {
+        method: method.to_owned(),
+        path,
+        query,
+        headers,
+        body,
+        peer: None,
+        request_id: String::new(),
+    }
 }
 
 fn text(answer: &Answer) -> String {

@@ -10,6 +10,7 @@ use crate::proxy::render;
 use crate::semantics::class::Class;
 use crate::semantics::head::{HeadError, RequestHead};
 use crate::wire::answer::Answer;
+use crate::wire::h1::relay::Broken;
 
 /// Why a request is not answered by an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +77,15 @@ const BAD_KEY: &str = "Invalid or missing API Key";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Reject {
+    /// What a broken request body means for its request.
+    pub fn of_body(broken: &Broken) -> Self {
+        match *broken {
+            Broken::TooLarge => Self::BodyTooLarge,
+            Broken::Malformed(code) => Self::BadBody(code),
+            Broken::SourceClosed(_) | Broken::Sink(_) => Self::BadBody("closed"),
+        }
+    }
+
     /// The status that the answer carries.
     pub fn status(&self, config: &Config) -> u16 {
         match self {
