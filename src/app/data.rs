@@ -22,7 +22,7 @@ use crate::proxy::reject::Reject;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::wire::clock::TICK;
-use crate::wire::linux::refuse_new_connections;
+use crate::wire::linux::{affordable_connections, refuse_new_connections};
 use crate::wire::listener::Handed;
 
 /// Orders that may wait for a core.
@@ -169,7 +169,8 @@ async fn accept(
 fn welcome(core: &Rc<Core>, stream: TcpStream, peer: Peer, refusing: &Rc<()>) {
     let _ = stream.set_nodelay(true);
     let spread = &core.shared.spread;
-    if spread.total() >= core.gate().generation.config.limits.connections {
+    let limit = core.gate().generation.config.limits.connections;
+    if spread.total() >= limit.min(affordable_connections()) {
         if Rc::strong_count(refusing) <= REFUSALS_MAX {
             spawn_local(refuse(Rc::clone(core), stream, peer, Rc::clone(refusing)));
         }

@@ -7,6 +7,7 @@ use crate::generation::live::Live;
 use crate::generation::{Gate, LiveService};
 use crate::model::{Coverage, UnixMs};
 use crate::telemetry::metrics::{Gauges, ServiceGauges};
+use crate::wire::linux::affordable_connections;
 
 /// Reads the live gate.
 pub fn source(live: Arc<Live>) -> impl Fn() -> Gauges + Send + Sync + 'static {
@@ -17,7 +18,8 @@ pub fn source(live: Arc<Live>) -> impl Fn() -> Gauges + Send + Sync + 'static {
             generation: generation.number,
             hash: generation.hash.clone(),
             services: generation.services.iter().map(|it| of_service(&gate, it)).collect(),
-            connections_max: generation.config.limits.connections as u64,
+            connections_max: generation.config.limits.connections.min(affordable_connections())
+                as u64,
             ..Gauges::default()
         }
     }
