@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::generation::live::Live;
 use crate::generation::{Gate, LiveService};
+use crate::linux::sockets::affordable_connections;
 use crate::model::{Coverage, UnixMs};
 use crate::telemetry::metrics::{Gauges, ServiceGauges};
 
@@ -17,7 +18,8 @@ pub fn source(live: Arc<Live>) -> impl Fn() -> Gauges + Send + Sync + 'static {
             generation: generation.number,
             hash: generation.hash.clone(),
             services: generation.services.iter().map(|it| of_service(&gate, it)).collect(),
-            connections_max: generation.config.limits.connections as u64,
+            connections_max: generation.config.limits.connections.min(affordable_connections())
+                as u64,
             ..Gauges::default()
         }
     }

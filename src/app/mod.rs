@@ -19,6 +19,7 @@ use crate::app::origin::{Origin, as_text};
 use crate::app::parts::{Control, Parts};
 use crate::app::signals::{End, Signals};
 use crate::config::findings::Finding;
+use crate::linux::sockets::{affordable_connections, raise_descriptors};
 use crate::maintenance::store::StoreError;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::listener::{self, Inherited};
@@ -56,6 +57,19 @@ pub enum AppError {
     CoreEnded(usize),
 }
 
+/// As many descriptors as there are to be had, and a warning when they do not do.
+fn open_more_files(wanted: usize) {
+    raise_descriptors();
+    let affordable = affordable_connections();
+    if affordable < wanted {
+        tracing::warn!(
+            wanted,
+            affordable,
+            "fewer connections than `limits.connections` until the process may open more files"
+        );
+    }
+}
+
 /// Runs the gate until it is told to end. Builds everything, in dependency order; each step hands its part forward.
 ///
 /// # Errors
@@ -66,6 +80,7 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     let Inherited { data, ops, admin } = inherited;
 
     let loaded = origin.load().map_err(AppError::Config)?;
+    open_more_files(loaded.config.limits.connections);
     let metrics = Metrics::new(parts::cores(&loaded.config));
     let (generation, warnings) = loaded.build(None, &metrics).map_err(AppError::Config)?;
     for warning in &warnings {

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use socket2::{SockFilter, SockRef};
 
 /// `ldb [13]`: the flags of a TCP header.
@@ -34,4 +35,20 @@ pub fn give_up_unacknowledged_after_ms(stream: &impl AsFd, ms: u32) -> io::Resul
 /// The operating system's error.
 pub fn refuse_new_connections(listener: &impl AsFd) -> io::Result<()> {
     SockRef::from(listener).attach_filter(&[LOAD_FLAGS, ONLY_SYN_AND_ACK, IS_OPENING, DROP, KEEP])
+}
+
+/// Lets this process have as many descriptors as it may: shells and systemd give 1024 at first.
+pub fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Client connections that this process has descriptors for: each may need another one to an upstream, and the state
+/// file must never want for one.
+pub fn affordable_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(limit / 2).unwrap_or(usize::MAX)
 }

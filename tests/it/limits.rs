@@ -256,3 +256,27 @@ fn a_client_that_waits_for_100_is_not_too_slow() {
     assert_eq!(client.head().start, "HTTP/1.1 100 Continue");
     client.send("body").response().expect_text("body");
 }
+
+#[test]
+fn connections_leave_descriptors_for_the_upstreams() {
+    use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+    let upstream = Upstream::named("x");
+    let gateway = gate(&upstream).with("timeouts: { idle: 1h }").start();
+    if let Some(most) = getrlimit(Resource::Nofile).maximum {
+        assert_eq!(gateway.metric("process_max_fds", ""), most as f64, "as many as it may have");
+    }
+
+    let few = Rlimit { current: Some(200), maximum: Some(200) };
+    let pid = Pid::from_raw(i32::try_from(gateway.pid()).expect("a pid"));
+    prlimit(pid, Resource::Nofile, few).expect("our own process");
+    let mut clients: Vec<_> = (0..100).map(|_| gateway.connect()).collect();
+    for mut client in (0..50).map(|_| gateway.connect()) {
+        client
+            .response()
+            .expect_status(503)
+            .expect_field("type", "urn:headgate:too-many-connections");
+    }
+    for client in &mut clients {
+        client.get("/x", "").response().expect_text("x");
+    }
+}
