@@ -9,6 +9,7 @@ pub mod io;
 pub mod linux;
 pub mod listener;
 pub mod pool;
+mod seats;
 pub mod serve;
 pub mod transport;
 pub mod socket;
