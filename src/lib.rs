@@ -3,6 +3,7 @@
 //! Reading order is bottom-up: nouns, pure HTTP rules, mechanics, capabilities, what is live, the paths, the process.
 
 pub mod model;
+pub mod linux;
 pub mod semantics;
 pub mod config;
 pub mod telemetry;

@@ -8,6 +8,7 @@ use crate::admin::problem::Problem;
 use crate::admin::query::Query;
 use crate::admin::status::{services, word};
 use crate::admin::{Admin, Call, NotReloaded};
+use crate::generation::reload::is_error;
 use crate::maintenance::audit::{Action, Entry};
 use crate::maintenance::switch::chain;
 use crate::model::UnixMs;
@@ -49,7 +50,7 @@ impl Admin {
         let last = status.as_ref().and_then(|it| it.last.as_ref());
         let error = last
             .filter(|it| !it.refused.is_empty())
-            .map(|it| json!({ "at": it.at.rfc3339(), "findings": it.refused }));
+            .map(|it| json!({ "at": it.at.rfc3339(), "trigger": it.trigger.word(), "findings": it.refused }));
         Ok(json!({
             "generation": gate.generation.number,
             "hash": gate.generation.hash,
@@ -67,7 +68,9 @@ impl Admin {
         };
         let done = reload.reload().await.map_err(|error| match error {
             NotReloaded::Refused(findings) => {
-                let detail = format!("{} findings; the old config stays in force", findings.len());
+                let errors = findings.iter().filter(|it| is_error(it)).count();
+                let noun = if errors == 1 { "error" } else { "errors" };
+                let detail = format!("{errors} {noun}; the old config stays in force");
                 Problem::new(422, "config-refused", "Config refused", detail)
                     .with("findings", Value::Array(findings))
             }

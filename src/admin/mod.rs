@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::admin::problem::Problem;
 use crate::generation::live::Live;
+use crate::generation::reload::Status;
 use crate::maintenance::store::BoxFuture;
 use crate::maintenance::switch::{Publish, Switch};
 use crate::model::UnixMs;
@@ -70,7 +71,7 @@ pub trait Reload: fmt::Debug + Send + Sync {
     fn reload(&self) -> BoxFuture<'_, Result<Reloaded, NotReloaded>>;
 
     /// How the live generation came to be, and what came of the last attempt.
-    fn status(&self) -> ReloadStatus;
+    fn status(&self) -> Status;
 }
 
 /// What a reload led to.
@@ -90,24 +91,6 @@ pub enum NotReloaded {
     Refused(Vec<Value>),
     /// The task did not answer.
     Unavailable(String),
-}
-
-/// See [`Reload::status`].
-#[derive(Clone, Debug, PartialEq)]
-pub struct ReloadStatus {
-    /// Since when the live generation is live.
-    pub since: UnixMs,
-    /// Warnings of the live generation.
-    pub warnings: Vec<Value>,
-    pub last: Option<Attempt>,
-}
-
-/// The last attempt to make a generation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Attempt {
-    pub at: UnixMs,
-    /// Empty: it went well.
-    pub refused: Vec<Value>,
 }
 
 /// The handlers and what they act on.
@@ -141,13 +124,13 @@ impl Admin {
         Self { parts, publish }
     }
 
-    /// Answers a call; runs on the control runtime, never on a core.
+    /// Answers a call; runs on the control runtime, never on a core. The request's id is added by who sends the answer.
     pub async fn answer(&self, call: Call) -> Answer {
         let answer = match self.dispatch(&call).await {
             Ok(body) => Answer::json(200, &body),
             Err(problem) => problem.answer(&call),
         };
-        answer.with("Cache-Control", "no-store").with("X-Request-ID", call.request_id)
+        answer.with("Cache-Control", "no-store")
     }
 
     async fn dispatch(&self, call: &Call) -> Result<Value, Problem> {

@@ -14,6 +14,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::generation::live::Order;
+use crate::linux::sockets::refuse_new_connections;
 use crate::proxy::connection::{self, Downstream};
 use crate::proxy::core::{Core, Phase, Shared};
 use crate::proxy::own;
@@ -22,7 +23,6 @@ use crate::proxy::reject::Reject;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::wire::clock::TICK;
-use crate::wire::linux::refuse_new_connections;
 use crate::wire::listener::Handed;
 
 /// Orders that may wait for a core.
@@ -200,10 +200,10 @@ fn start(counted: Counted, stream: TcpStream, peer: Peer) {
 }
 
 async fn refuse(core: Rc<Core>, stream: TcpStream, peer: Peer, refusing: Rc<()>) {
-    let answering = refuse_unread(&core, &core.gate(), &peer, &Reject::TooManyConnections);
+    let mut answering = refuse_unread(&core, &core.gate(), &peer, &Reject::TooManyConnections);
     let alarm = core.clock.alarm();
     let mut down = Downstream { connection: stream, kept: Vec::new(), alarm, peer };
-    let _ = own::answer(&core, &mut down, answering).await;
+    let _ = own::answer(&core, &mut down, &mut answering).await;
     connection::linger(&core, &mut down).await;
     drop(refusing);
 }

@@ -50,23 +50,23 @@ pub async fn serve_then_drain(
             sleep(LOOK).await;
         }
     };
-    tokio::select! {
-        () = leaving => {}
+    let patience = tokio::select! {
+        () = leaving => GOODBYE,
         // Told a second time: at once.
-        _ = end.wait_for(|it| *it == End::Now) => {}
-    }
-    leave(&mut cores, running).await;
+        _ = end.wait_for(|it| *it == End::Now) => LOOK,
+    };
+    leave(&mut cores, running, patience).await;
     Ok(())
 }
 
-async fn leave(cores: &mut Cores, mut running: Running) {
+async fn leave(cores: &mut Cores, mut running: Running, patience: Duration) {
     let cut = cores.shared.spread.total();
     running.stop.send_replace(true);
-    drop(running.hang_up);
-    let _ = timeout(GOODBYE, async { while running.tasks.join_next().await.is_some() {} }).await;
-    running.tasks.abort_all();
+    running.loops.abort_all();
+    let _ =
+        timeout(patience, async { while running.listeners.join_next().await.is_some() {} }).await;
     if let Some(log) = cores.log.take() {
-        log.finish(GOODBYE);
+        log.finish(patience);
     }
     if cut == 0 {
         tracing::info!("drained");

@@ -68,7 +68,10 @@ pub struct Cores {
 
 /// The control side's tasks.
 pub struct Running {
-    pub tasks: JoinSet<()>,
+    /// End by themselves when `stop` is told.
+    pub listeners: JoinSet<()>,
+    /// Never end; aborted.
+    pub loops: JoinSet<()>,
     pub readiness: Arc<Readiness>,
     pub live: Arc<Live>,
     /// SIGHUP.
@@ -185,26 +188,26 @@ impl Parts {
 
     /// Starts the tasks of the control side: listeners, reload, ends of maintenance.
     pub fn start_control(self, sockets: Control) -> Running {
-        let mut tasks = JoinSet::new();
+        let (mut listeners, mut loops) = (JoinSet::new(), JoinSet::new());
         let (stop, stopped) = watch::channel(false);
         let (hang_up, hung_up) = mpsc::channel(1);
         let live = Arc::clone(&self.shared.live);
         if let Some(socket) = sockets.ops {
             let ops = Ops::new(Arc::clone(&self.readiness), Arc::clone(&self.metrics));
-            tasks.spawn(serve_ops(socket, ops, stopped.clone()));
+            listeners.spawn(serve_ops(socket, ops, stopped.clone()));
         }
         if let Some(socket) = sockets.admin {
             let bad_keys = Arc::clone(&self.shared.bad_keys);
             let count = Box::new(move |client| bad_keys.failed(client, UnixMs::now().0));
             let admin = Arc::clone(&self.shared.admin);
             let control = control::Control::new(Arc::clone(&live), admin, &self.metrics, count);
-            tasks.spawn(serve_admin(socket, Arc::new(control), stopped));
+            listeners.spawn(serve_admin(socket, control, stopped));
         }
-        tasks.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
+        loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
         let (tell, changed) = mpsc::channel(1);
-        tasks.spawn(reload::watch_files(self.watched, self.reloads, tell));
-        tasks.spawn(self.reloader.run(changed, hung_up));
-        Running { tasks, readiness: self.readiness, live, hang_up, stop }
+        loops.spawn(reload::watch_files(self.watched, self.reloads, tell));
+        loops.spawn(self.reloader.run(changed, hung_up));
+        Running { listeners, loops, readiness: self.readiness, live, hang_up, stop }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::auth::bad_keys::BadKeys;
 use crate::config::source::{Pace, Watch};
 use crate::generation::Generation;
 use crate::generation::live::{Acknowledged, Live};
-use crate::generation::reload::{Candidate, Handle, Outcome, Site, Version, version};
+use crate::generation::reload::{Candidate, Handle, Outcome, Site, Status, Version, version};
 use crate::maintenance::store::BoxFuture;
 use crate::telemetry::metrics::Metrics;
 
@@ -114,10 +114,8 @@ impl Reload for ForAdmin {
         })
     }
 
-    fn status(&self) -> admin::ReloadStatus {
-        let status = self.0.status();
-        let last = status.last.map(|it| admin::Attempt { at: it.at, refused: it.refused });
-        admin::ReloadStatus { since: status.since, warnings: status.warnings, last }
+    fn status(&self) -> Status {
+        self.0.status()
     }
 }
 

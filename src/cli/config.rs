@@ -3,8 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use crate::cli::{Output, exit};
-use crate::config::findings::{Finding, render};
+use crate::cli::{Output, exit, refuse};
 use crate::config::{defaults, effective, parse, read, schema};
 
 /// Arguments.
@@ -39,7 +38,7 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
         What::Print { file } => {
             let text = match read(&file) {
                 Ok(text) => text,
-                Err(finding) => return refuse(&[*finding], exit::USAGE),
+                Err(finding) => return refuse(&[*finding], output, exit::USAGE),
             };
             match parse(&text, &file) {
                 Ok(parsed) => {
@@ -50,16 +49,10 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
                     std::io::stdout().write_all(shown.as_bytes())?;
                     Ok(exit::OK)
                 }
-                Err(findings) => refuse(&findings, exit::FINDINGS),
+                Err(findings) => refuse(&findings, output, exit::FINDINGS),
             }
         }
     }
-}
-
-/// There is no config to print: the findings are for people.
-fn refuse(findings: &[Finding], code: u8) -> anyhow::Result<u8> {
-    std::io::stderr().write_all(render(findings).as_bytes())?;
-    Ok(code)
 }
 
 /// The schema as it is committed.

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::{Output, exit};
+use crate::cli::{Output, Usage, exit};
 use crate::demo::walk::{self, Outcome, STEPS};
 use crate::demo::{Demo, Options, Real};
 
@@ -172,8 +172,8 @@ fn print_scene(demo: &Demo, output: Output, key: &str) -> anyhow::Result<()> {
 
 fn read_key(name: &str) -> anyhow::Result<SecretString> {
     let key = std::env::var(name).ok().filter(|it| !it.is_empty());
-    let key = key.with_context(|| format!("the variable {name} is not set; export it first"))?;
-    Ok(SecretString::from(key))
+    let missing = || Usage(format!("the variable {name} is not set; export it first"));
+    Ok(SecretString::from(key.ok_or_else(missing)?))
 }
 
 /// A key is named, never given: arguments show in process lists.

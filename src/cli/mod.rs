@@ -14,15 +14,17 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config::findings::{Finding, render};
+
 /// Exit codes of every command.
 pub mod exit {
     /// Done.
     pub const OK: u8 = 0;
     /// Done, and something was found or failed.
     pub const FINDINGS: u8 = 1;
-    /// The command line is wrong (clap's own code).
+    /// The command line is wrong (clap's own code), or a file that it names cannot be read.
     pub const USAGE: u8 = 2;
-    /// The gate (or a file it needs) cannot be reached.
+    /// The gate cannot be reached.
     pub const UNREACHABLE: u8 = 3;
     /// The gate refused (key, scope).
     pub const REFUSED: u8 = 4;
@@ -48,6 +50,11 @@ pub enum Output {
     Json,
 }
 
+/// The command line is wrong in a way that clap cannot see; ends with [`exit::USAGE`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the gate.
@@ -68,6 +75,18 @@ enum Command {
     Completions(completions::Cmd),
 }
 
+/// Tells what is wrong with a config that a command cannot use: for people, or as `check -o json` does.
+fn refuse(findings: &[Finding], output: Output, code: u8) -> anyhow::Result<u8> {
+    match output {
+        Output::Text => std::io::stderr().write_all(render(findings).as_bytes())?,
+        Output::Json => {
+            let document = serde_json::json!({ "ok": false, "findings": findings });
+            writeln!(std::io::stdout(), "{document:#}")?;
+        }
+    }
+    Ok(code)
+}
+
 /// Runs the command line and turns its outcome into an exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -86,7 +105,7 @@ pub fn run() -> ExitCode {
         Err(error) => {
             // There is nobody left to tell that standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::from(exit::FINDINGS)
+            ExitCode::from(if error.is::<Usage>() { exit::USAGE } else { exit::FINDINGS })
         }
     }
 }

@@ -8,9 +8,9 @@ use anyhow::Context as _;
 
 use crate::app::origin::{Origin, as_text};
 use crate::app::{Start, run as serve};
-use crate::cli::{Output, exit};
+use crate::cli::{Output, Usage, exit};
 use crate::config::{QuickArgs, defaults, for_upstream};
-use crate::telemetry::logs::{LogFormat, init_logs};
+use crate::telemetry::logs::{LogError, LogFormat, init_logs};
 use crate::wire::listener::inherited;
 
 /// Arguments.
@@ -64,7 +64,10 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
     // Before any thread is started: it reads and clears environment variables.
     let inherited = inherited();
     let format = if output == Output::Json { LogFormat::Json } else { cmd.log_format };
-    let _logs = init_logs(format, &cmd.log)?;
+    let _logs = match init_logs(format, &cmd.log) {
+        Err(error @ LogError::Filter { .. }) => anyhow::bail!(Usage(format!("--log: {error}"))),
+        other => other?,
+    };
     let json = format.is_json(std::io::stdout().is_terminal());
     let origin = origin(&cmd)?;
     let start = Start { origin, inherited, access_log: cmd.access_log, json };
@@ -82,10 +85,10 @@ fn origin(cmd: &Cmd) -> anyhow::Result<Origin> {
         let file = cmd.file.clone().unwrap_or_else(|| PathBuf::from(defaults::FILE));
         if !file.exists() {
             let file = file.display();
-            anyhow::bail!(
+            anyhow::bail!(Usage(format!(
                 "there is no {file}; name a config file, forward everything by `headgate run --to URL`, \
                  or try `headgate demo`"
-            );
+            )));
         }
         return Ok(Origin::File(file));
     };
@@ -97,6 +100,8 @@ fn origin(cmd: &Cmd) -> anyhow::Result<Origin> {
         key: cmd.key.clone(),
         state: cmd.state.clone(),
     })
-    .map_err(|findings| anyhow::anyhow!("{}", as_text(&findings)))?;
+    .map_err(|found| {
+        Usage(format!("the arguments cannot be used\n{}", as_text(&found).trim_end()))
+    })?;
     Ok(Origin::Flags(Box::new(config)))
 }

@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(config.services[0].name, "upstream");
         assert_eq!(config.services[0].coverage, Coverage::Covered);
         assert_eq!(config.services[0].max_body_bytes, None);
-        assert!(!config.admin_on_data && config.keys.is_empty());
+        assert!(!config.admin_on_data && config.keys.is_empty() && config.admin_service.is_none());
     }
 
     #[test]
@@ -201,6 +201,8 @@ mod tests {
         assert_eq!(config.keys[0].source, KeySource::Env(String::from("K")));
         assert_eq!(config.keys[0].scopes, ["admin"]);
         assert!(config.admin_on_data && config.status_needs_key);
+        // It would make `/api/admin/health` public.
+        assert!(config.admin_service.is_none());
     }
 
     #[test]

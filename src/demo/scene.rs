@@ -19,6 +19,7 @@ services:
   controller: {{ upstreams: \"{controller}\", maintenance: exempt, forwardKey: true }}
   kubesnap: {{ upstreams: \"{kubesnap}\", maintenance: exempt, forwardKey: true }}
 admin: {{ service: controller }}
+cors: {{ origins: \"*\" }}
 routes:
   - {{ path: \"/api/\", service: signal-engine, access: public }}
   - {{ path: \"/api/kubesnap/\", service: kubesnap, access: \"key:kubesnap\" }}

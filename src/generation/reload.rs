@@ -38,7 +38,8 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    fn word(self) -> &'static str {
+    /// As logs and answers name it.
+    pub fn word(self) -> &'static str {
         match self {
             Self::Watch => "watch",
             Self::Signal => "signal",
@@ -310,12 +311,13 @@ impl<S: Site> Reloader<S> {
             }
             Outcome::Refused(findings) => {
                 self.metrics.reload_refused();
-                let first = findings.first().map(describe).unwrap_or_default();
-                let (number, found) = (live.number, findings.len());
+                let errors: Vec<&Value> = findings.iter().filter(|it| is_error(it)).collect();
+                let first = errors.first().map(|it| describe(it)).unwrap_or_default();
+                let (number, count) = (live.number, errors.len());
                 tracing::warn!(
                     generation = number,
                     trigger = word,
-                    findings = found,
+                    errors = count,
                     first,
                     "config refused, the last good one stays"
                 );
@@ -323,6 +325,11 @@ impl<S: Site> Reloader<S> {
             }
         }
     }
+}
+
+/// Whether a finding is more than a warning.
+pub fn is_error(finding: &Value) -> bool {
+    finding["severity"] != "warning"
 }
 
 /// `file:line:column: message`, as far as the finding says it.

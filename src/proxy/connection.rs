@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
@@ -19,8 +19,9 @@ use crate::wire::transport::Transport;
 
 /// How long a connection that was accepted while the process drains may take to send its request.
 const FIRST: Duration = Duration::from_secs(1);
-/// How long the future of an exchange is kept for a next request, before only the small one stays.
-const WARM: Duration = Duration::from_secs(1);
+/// How long the future of an exchange is kept for a next request, before only the small one stays, and how many on one core.
+const WARM: Duration = Duration::from_millis(200);
+const WARM_MAX: usize = 256;
 /// How long a client may take to read the last answer before the connection is gone.
 const LINGER: Duration = Duration::from_secs(2);
 /// What it may send meanwhile.
@@ -31,9 +32,11 @@ const LINGER_BYTES_MAX: usize = 1024 * 1024;
 pub enum After {
     /// The next request may follow.
     Keep,
-    /// The last answer was sent: closed in a way that lets the client read it.
+    /// The last answer was sent to a request that was read whole: just closed.
     Close,
-    /// Broken off, so that nobody takes a part for the whole.
+    /// The last answer was sent and the client may still be sending: closed in a way that lets it read the answer.
+    Linger,
+    /// Nothing more to say: the client has gone, or what was sent must not look complete.
     Abort,
 }
 
@@ -52,63 +55,66 @@ pub async fn serve<D: Transport>(core: Rc<Core>, connection: D, peer: Peer) {
     let mut down = Downstream { connection, kept: Vec::new(), alarm, peer };
     let mut grace = FIRST;
     loop {
-        if down.kept.is_empty() {
-            down.kept = Vec::new();
-            let idle = core.gate().generation.config.timeouts.idle;
-            if !is_readable_within(&core, &down, idle, grace).await {
-                return;
-            }
+        let idle = core.gate().generation.config.timeouts.idle;
+        if !is_readable_within(&core, &down, idle, grace).await {
+            return;
         }
         grace = Duration::ZERO;
         // Boxed at the first byte, dropped when the connection idles: the box is large, an idle connection is not.
-        match Box::pin(converse(&core, &mut down)).await {
-            After::Keep => {}
-            After::Close => return Box::pin(linger(&core, &mut down)).await,
-            After::Abort => return,
+        let after = Box::pin(converse(&core, &mut down)).await;
+        match after {
+            After::Keep => down.kept = Vec::new(),
+            After::Linger => return Box::pin(linger(&core, &mut down)).await,
+            After::Close | After::Abort => return,
         }
     }
 }
 
-/// Exchanges, as long as they follow each other closely.
+/// Exchanges, as long as they follow each other closely. `Keep`: the connection idles.
 async fn converse<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> After {
     loop {
-        let after = exchange(core, down).await;
+        let mut plan = match read_plan(core, down).await {
+            Ok(plan) => plan,
+            Err(after) => return after,
+        };
+        let after = exchange(core, down, &mut plan).await;
         if after != After::Keep {
             return after;
         }
-        if down.kept.is_empty() && !is_readable_within(core, down, WARM, Duration::ZERO).await {
-            return if core.phase() == Phase::Draining { After::Close } else { After::Keep };
-        }
     }
 }
 
-/// One request and its answer.
-async fn exchange<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> After {
-    let plan = match read_plan(core, down).await {
-        Ok(plan) => plan,
-        Err(after) => return after,
-    };
+/// One request and its answer. What is rare is boxed, so that the usual way stays small.
+async fn exchange<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    plan: &mut Plan,
+) -> After {
     match plan {
         Plan::Forward(forwarding) => forward::forward(core, down, forwarding).await,
-        Plan::Answer(answering) => own::answer(core, down, answering).await,
-        Plan::Admin(asked) => own::admin(core, down, asked).await,
+        Plan::Answer(answering) => Box::pin(own::answer(core, down, answering)).await,
+        Plan::Admin(asked) => Box::pin(own::admin(core, down, asked)).await,
     }
 }
 
-/// Reads one head within the head's time and plans.
+/// Reads one head within the head's time and plans. `Keep`: none has begun for a while.
 async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> Result<Plan, After> {
     let mut reader = HeadReader::default();
-    let mut due_ms = None;
     let Downstream { connection, kept, alarm, peer } = down;
+    let since = core.clock.now_ms();
+    let warm = Warm::enter(core);
     let read = poll_fn(|cx| {
-        let mut step = |_: &mut std::task::Context<'_>, bytes: &[u8]| plan(core, peer, bytes);
+        let mut step = |_: &mut Context<'_>, bytes: &[u8]| plan(core, peer, bytes);
         let polled = reader.poll(cx, &core.buffers, (connection, kept), &mut step);
         if polled.is_ready() {
             return polled.map(Some);
         }
-        let due =
-            *due_ms.get_or_insert_with(|| alarm.at(core.gate().generation.config.timeouts.head));
-        if due <= core.clock.now_ms() {
+        let patience = match kept.is_empty() {
+            true => warm.patience(),
+            false => core.gate().generation.config.timeouts.head,
+        };
+        let due = after(since, patience);
+        if due <= core.clock.now_ms() || (kept.is_empty() && core.phase() == Phase::Draining) {
             return Poll::Ready(None);
         }
         alarm.listen(cx);
@@ -118,14 +124,32 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
     .await;
     match read {
         Some(Ok(plan)) => Ok(plan),
-        Some(Err(NoHead::Closed)) => Err(After::Close),
-        Some(Err(NoHead::Truncated | NoHead::Io(_))) => Err(After::Abort),
-        // Nothing of a head came (a spurious wake-up): not the client's fault, and nobody waits for an answer.
-        None if kept.is_empty() => Err(After::Close),
+        Some(Err(NoHead::Closed | NoHead::Truncated | NoHead::Io(_))) => Err(After::Abort),
+        None if kept.is_empty() => Err(After::Keep),
         None => {
             kept.clear();
             Ok(Plan::Answer(refuse_unread(core, &core.gate(), peer, &Reject::ClientTooSlow)))
         }
+    }
+}
+
+/// A connection that waits for its next request with its large future; beyond [`WARM_MAX`] it does not wait at all.
+struct Warm<'a>(&'a Core);
+
+impl<'a> Warm<'a> {
+    fn enter(core: &'a Core) -> Self {
+        core.warm.set(core.warm.get() + 1);
+        Self(core)
+    }
+
+    fn patience(&self) -> Duration {
+        if self.0.warm.get() > WARM_MAX { Duration::ZERO } else { WARM }
+    }
+}
+
+impl Drop for Warm<'_> {
+    fn drop(&mut self) {
+        self.0.warm.set(self.0.warm.get() - 1);
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Core {
     pub metrics: Arc<CoreMetrics>,
     pub log: Option<RefCell<CoreLog>>,
     pub tunnels: Tunnels,
+    /// Connections that wait for a request with their large future.
+    pub warm: Cell<usize>,
     seen: RefCell<Seen>,
     phase: Cell<Phase>,
     random: Cell<[u64; 2]>,
@@ -102,6 +104,7 @@ impl Core {
             metrics,
             log: log.map(RefCell::new),
             tunnels: Tunnels::default(),
+            warm: Cell::new(0),
             phase: Cell::new(Phase::Serving),
             random: Cell::new([seed[0] | 1, seed[1]]),
         }

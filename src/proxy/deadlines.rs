@@ -42,6 +42,13 @@ impl Patience {
     }
 }
 
+/// How much of a body had come at a time of the core's clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    at_ms: u64,
+    received: u64,
+}
+
 impl<U: Transport> Exchange<U> {
     /// When the exchange has waited too long, by the core's clock.
     pub(super) fn due_ms(&self, forwarding: &Forwarding) -> u64 {
@@ -90,13 +97,23 @@ impl<U: Transport> Exchange<U> {
         })
     }
 
-    /// Whether the client sends its body more slowly than anybody does who wants to be served (Slowloris).
-    pub(super) fn is_below_min_rate(&self, core: &Core, forwarding: &Forwarding) -> bool {
-        let elapsed = core.clock.now_ms().saturating_sub(self.began_ms);
-        self.request == RequestState::Sending
+    /// Whether the client sends its body more slowly than anybody does who wants to be served (Slowloris). Only time in
+    /// which the body was the client's turn counts, and each stretch for itself: what came quickly at first buys nothing.
+    pub(super) fn is_below_min_rate(&mut self, core: &Core, forwarding: &Forwarding) -> bool {
+        let is_clients_turn = self.request == RequestState::Sending
             && forwarding.request.waits().0 == Waiting::Source
-            && u128::from(elapsed) > self.patience.min_rate_grace.as_millis()
-            && forwarding.request.received.saturating_mul(1000)
-                < self.patience.min_body_rate.saturating_mul(elapsed)
+            && self.is_invited(forwarding);
+        let here = Mark { at_ms: core.clock.now_ms(), received: forwarding.request.received };
+        let Some(since) = self.turn.filter(|_| is_clients_turn) else {
+            self.turn = is_clients_turn.then_some(here);
+            return false;
+        };
+        let elapsed = here.at_ms.saturating_sub(since.at_ms);
+        if u128::from(elapsed) <= self.patience.min_rate_grace.as_millis() {
+            return false;
+        }
+        self.turn = Some(here);
+        (here.received - since.received).saturating_mul(1000)
+            < self.patience.min_body_rate.saturating_mul(elapsed)
     }
 }

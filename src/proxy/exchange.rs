@@ -10,7 +10,7 @@ use crate::generation::LiveService;
 use crate::model::Coverage;
 use crate::proxy::connection::Downstream;
 use crate::proxy::core::Core;
-use crate::proxy::deadlines::Patience;
+use crate::proxy::deadlines::{Mark, Patience};
 use crate::proxy::forward::may_repeat;
 use crate::proxy::plan::{Forwarding, broken_body};
 use crate::proxy::reject::Reject;
@@ -26,8 +26,9 @@ const AHEAD_BYTES_MAX: usize = 64 * 1024;
 /// How an exchange ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Whole response sent. `keep`: the client's connection may go on; `reuse`: the upstream's may.
-    Done { keep: bool, reuse: bool },
+    /// Whole response sent. `keep`: the client's connection may go on; `read`: its request was read to the end;
+    /// `reuse`: the upstream's connection may go on.
+    Done { keep: bool, read: bool, reuse: bool },
     /// Nothing was taken: another connection may be tried.
     Again,
     /// Refused before a byte of a final response was sent.
@@ -56,6 +57,8 @@ pub struct Exchange<U> {
     pub(super) continued: bool,
     pub(super) began_ms: u64,
     pub(super) sent_ms: u64,
+    /// Since when it has been the client's turn to send, or the last look at its rate.
+    pub(super) turn: Option<Mark>,
     keep: bool,
     upstream_keeps: bool,
     pub status: u16,
@@ -94,6 +97,7 @@ impl<U: Transport> Exchange<U> {
             continued: false,
             began_ms: now,
             sent_ms: now,
+            turn: None,
             keep: false,
             upstream_keeps: false,
             status: 499,
@@ -115,13 +119,31 @@ impl<U: Transport> Exchange<U> {
         (self.connection, self.response.into_buffer())
     }
 
-    /// The upstream connection, what was read from it beyond the 101, and the output buffer.
+    /// The upstream connection, what was read from it beyond the 101, and what the client has not got of the 101.
     pub fn into_tunnel_parts(self) -> (U, Vec<u8>, Vec<u8>) {
-        (self.connection, self.kept, self.response.into_buffer())
+        (self.connection, self.kept, self.response.into_unwritten())
     }
 
     /// Moves what can be moved.
     pub fn poll<D: Transport>(
+        &mut self,
+        cx: &mut Context<'_>,
+        core: &Core,
+        down: &mut Downstream<D>,
+        forwarding: &mut Forwarding,
+    ) -> Poll<Outcome> {
+        self.poll_all(cx, core, down, forwarding).map(|outcome| match outcome {
+            // A part of an interim response has left: what came after it would be read as its rest.
+            Outcome::Refuse(reject)
+                if self.sent_bytes() > 0 && self.sent_bytes() < self.interim_bytes =>
+            {
+                Outcome::Broken(Some(reject.code()))
+            }
+            outcome => outcome,
+        })
+    }
+
+    fn poll_all<D: Transport>(
         &mut self,
         cx: &mut Context<'_>,
         core: &Core,
@@ -211,7 +233,9 @@ impl<U: Transport> Exchange<U> {
                 self.sent_ms = core.clock.now_ms();
                 None
             }
-            Poll::Ready(Err(Broken::Sink(_))) if may_repeat(forwarding, self.pooled) => {
+            Poll::Ready(Err(Broken::Sink(_)))
+                if self.is_unanswered() && may_repeat(forwarding, self.pooled) =>
+            {
                 Some(Outcome::Again)
             }
             Poll::Ready(Err(Broken::Sink(_))) => {
@@ -329,7 +353,7 @@ impl<U: Transport> Exchange<U> {
                     && self.upstream_keeps
                     && self.kept.is_empty()
                     && !self.response.is_until_close();
-                Some(Outcome::Done { keep: self.keep && sent, reuse })
+                Some(Outcome::Done { keep: self.keep && sent, read: sent, reuse })
             }
             Poll::Ready(Err(Broken::Sink(_))) => Some(Outcome::Broken(None)),
             Poll::Ready(Err(Broken::Malformed(code))) => Some(Outcome::Broken(Some(code))),
@@ -350,9 +374,9 @@ impl<U: Transport> Exchange<U> {
         if self.request != RequestState::Sent {
             return false;
         }
-        while down.kept.len() < AHEAD_BYTES_MAX {
+        while let room @ 1.. = AHEAD_BYTES_MAX.saturating_sub(down.kept.len()) {
             let mut scratch = core.buffers.scratch.borrow_mut();
-            let mut fresh = ReadBuf::new(&mut scratch);
+            let mut fresh = ReadBuf::new(scratch.get_mut(..room).unwrap_or_default());
             match Pin::new(&mut down.connection).poll_read(cx, &mut fresh) {
                 Poll::Pending => return false,
                 Poll::Ready(Ok(())) if !fresh.filled().is_empty() => {

@@ -37,30 +37,33 @@ const REREAD: HeadLimits = HeadLimits { head_bytes: 1 << 20, fields: 100, target
 pub async fn forward<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
 ) -> After {
-    let Some((service, patience)) = terms(core, &forwarding) else { return After::Abort };
+    let Some((service, patience)) = terms(core, forwarding) else { return After::Abort };
     let Some(_permit) = Permit::enter(&service) else {
         let reject = Reject::Overloaded { service: service.service.name.clone() };
-        return refuse(core, down, forwarding, &service, reject).await;
+        return Box::pin(refuse(core, down, forwarding, &service, reject)).await;
     };
     let mut tried = Tried::default();
     loop {
         let link = match connect(core, down, &service, &patience, &mut tried).await {
             Ok(link) => link,
-            Err(reject) => return refuse(core, down, forwarding, &service, reject).await,
+            Err(reject) => {
+                return Box::pin(refuse(core, down, forwarding, &service, reject)).await;
+            }
         };
         let endpoint = link.pending.endpoint();
         forwarding.record.upstream = Some(endpoint.addr);
         let mut exchange = Exchange::new(core, &service, patience, link.connection, link.pooled);
-        match poll_fn(|cx| exchange.poll(cx, core, down, &mut forwarding)).await {
+        match poll_fn(|cx| exchange.poll(cx, core, down, forwarding)).await {
             Outcome::Again => {
                 service.metrics.retried(core.index);
                 core.buffers.give(exchange.into_buffer());
                 forwarding.request.rewind();
                 // A pooled connection that had died says nothing about its endpoint.
                 if !link.pooled {
-                    tried.failed(endpoint, core);
+                    forwarding.repeated = true;
+                    tried.failed(endpoint, core, died(&service));
                 }
             }
             Outcome::Refuse(reject) => {
@@ -68,15 +71,19 @@ pub async fn forward<D: Transport>(
                     endpoint.failed(core.clock.unix());
                 }
                 core.buffers.give(exchange.into_buffer());
-                return refuse(core, down, forwarding, &service, reject).await;
+                return Box::pin(refuse(core, down, forwarding, &service, reject)).await;
             }
-            Outcome::Done { keep, reuse } => {
+            Outcome::Done { keep, read, reuse } => {
                 endpoint.succeeded();
                 let pooled = done(core, forwarding, &service, exchange);
                 if reuse {
                     core.pool.put(endpoint.id, pooled);
                 }
-                return if keep { After::Keep } else { After::Close };
+                return match (keep, read) {
+                    (true, _) => After::Keep,
+                    (false, true) if down.kept.is_empty() => After::Close,
+                    (false, _) => After::Linger,
+                };
             }
             Outcome::Broken(code) => {
                 forwarding.record.broken(code);
@@ -87,10 +94,15 @@ pub async fn forward<D: Transport>(
             }
             Outcome::Tunnel => {
                 endpoint.succeeded();
-                return tunnel(core, down, forwarding, &service, exchange).await;
+                return Box::pin(tunnel(core, down, forwarding, &service, exchange)).await;
             }
         }
     }
+}
+
+/// A new connection ended before its response.
+fn died(service: &LiveService) -> Reject {
+    Reject::BadUpstream { service: service.service.name.clone(), code: "closed-before-response" }
 }
 
 /// The service as the request was decided on, and how long to wait for it.
@@ -117,9 +129,10 @@ struct Tried {
 }
 
 impl Tried {
-    fn failed(&mut self, endpoint: &Endpoint, core: &Core) {
+    fn failed(&mut self, endpoint: &Endpoint, core: &Core, why: Reject) {
         endpoint.failed(core.clock.unix());
         self.endpoints.push(endpoint.id);
+        self.last = Some(why);
     }
 }
 
@@ -151,11 +164,11 @@ async fn connect<D: Transport>(
             }
             Err(error) => {
                 let service = service.service.name.clone();
-                tried.last = Some(match error.kind() {
+                let why = match error.kind() {
                     io::ErrorKind::TimedOut => Reject::ConnectTimeout { service },
                     _ => Reject::ConnectFailed { service, detail: error.to_string() },
-                });
-                tried.failed(endpoint, core);
+                };
+                tried.failed(endpoint, core, why);
             }
         }
     }
@@ -203,21 +216,22 @@ impl Drop for Permit {
     }
 }
 
-/// Whether a request that got no response may be sent again.
+/// Whether a request that got no response may be sent again: where nothing was taken; where the route asks for more, also
+/// after connections that had idled, and once after one that had not, to another endpoint.
 pub fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
     let nothing_taken = forwarding.request.accepted == 0;
     nothing_taken
-        || (pooled
-            && forwarding.retry == Retry::Idempotent
+        || (forwarding.retry == Retry::Idempotent
             && forwarding.idempotent
-            && forwarding.request.has_ended())
+            && forwarding.request.has_ended()
+            && (pooled || !forwarding.repeated))
 }
 
 /// Sends a refusal in the form that the request asked for; its head is read again from what was to be sent.
 async fn refuse<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
     service: &LiveService,
     reject: Reject,
 ) -> After {
@@ -245,14 +259,14 @@ async fn refuse<D: Transport>(
         let answer = reject.answer(&asked);
         encode::answer(&mut out, &answer, forwarding.version, keep, forwarding.head_only);
         forwarding.record.refused(reject.code());
-        finish(core, &mut forwarding, service, answer.status, out.len() as u64);
+        finish(core, forwarding, service, answer.status, out.len() as u64);
     }
     let sent = own::send(core, down, out).await;
     give_back(core, forwarding, Vec::new());
     match (sent, keep) {
         (false, _) => After::Abort,
         (true, true) => After::Keep,
-        (true, false) => After::Close,
+        (true, false) => After::Linger,
     }
 }
 
@@ -273,28 +287,26 @@ fn finish(
 /// Account of an exchange whose response began; gives the upstream connection.
 fn done(
     core: &Core,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
     service: &LiveService,
     exchange: Exchange<TcpStream>,
 ) -> TcpStream {
-    finish(core, &mut forwarding, service, exchange.status, exchange.sent_bytes());
+    finish(core, forwarding, service, exchange.status, exchange.sent_bytes());
     let (connection, buffer) = exchange.into_parts();
     give_back(core, forwarding, buffer);
     connection
 }
 
-fn give_back(core: &Core, forwarding: Forwarding, buffer: Vec<u8>) {
-    core.buffers.give(forwarding.request.into_buffer());
-    if !forwarding.head_copy.is_empty() {
-        core.buffers.give(forwarding.head_copy);
-    }
+fn give_back(core: &Core, forwarding: &mut Forwarding, buffer: Vec<u8>) {
+    core.buffers.give(forwarding.request.take_buffer());
+    core.buffers.give(std::mem::take(&mut forwarding.head_copy));
     core.buffers.give(buffer);
 }
 
 async fn tunnel<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    mut forwarding: Forwarding,
+    forwarding: &mut Forwarding,
     service: &Arc<LiveService>,
     exchange: Exchange<TcpStream>,
 ) -> After {
@@ -308,20 +320,20 @@ async fn tunnel<D: Transport>(
     forwarding.let_go_of_gate();
     let status = exchange.status;
     let head_bytes = exchange.sent_bytes();
-    let (mut connection, kept, buffer) = exchange.into_tunnel_parts();
+    let (mut connection, kept, unsent) = exchange.into_tunnel_parts();
     let down_kept = std::mem::take(&mut down.kept);
     let passed = tunnel::run(
         core,
         &down.alarm,
         terms,
-        End { connection: &mut down.connection, kept: down_kept },
-        End { connection: &mut connection, kept },
+        End { connection: &mut down.connection, kept: down_kept, unsent },
+        End { connection: &mut connection, kept, unsent: core.buffers.take() },
     )
     .await;
     forwarding.record.bytes_in = passed.up;
     forwarding.record.answered(status, head_bytes + passed.down);
     let what = described(forwarding.head());
     forwarding.record.log(core, None, Some(service), what);
-    give_back(core, forwarding, buffer);
+    give_back(core, forwarding, Vec::new());
     After::Abort
 }

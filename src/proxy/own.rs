@@ -28,17 +28,16 @@ const ADMIN_PATIENCE: Duration = Duration::from_secs(600);
 pub async fn answer<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    answering: Answering,
+    answering: &mut Answering,
 ) -> After {
-    let Answering { out, rest } = answering;
-    if !send(core, down, out).await {
+    if !send(core, down, std::mem::take(&mut answering.out)).await {
         return After::Abort;
     }
-    match rest {
-        Rest::Close => After::Close,
+    match answering.rest {
+        Rest::Close => After::Linger,
         Rest::Keep(framing) => match read_body(core, down, framing).await {
             Some(_) => After::Keep,
-            None => After::Close,
+            None => After::Linger,
         },
     }
 }
@@ -47,60 +46,52 @@ pub async fn answer<D: Transport>(
 pub async fn admin<D: Transport>(
     core: &Rc<Core>,
     down: &mut Downstream<D>,
-    asked: AdminExchange,
+    asked: &mut AdminExchange,
 ) -> After {
-    let AdminExchange { mut call, framing, expect_continue, version, mut keep, head_only, .. } =
-        asked;
-    let mut record = asked.record;
-    let has_body = !matches!(framing, Framing::None | Framing::Length(0));
-    if has_body
-        && expect_continue
-        && !send(core, down, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await
-    {
+    let has_body = !matches!(asked.framing, Framing::None | Framing::Length(0));
+    let waits = has_body && asked.expect_continue;
+    if waits && !send(core, down, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await {
         return After::Abort;
     }
-    let method = call.method.clone();
-    let mut answer = match read_body(core, down, framing).await {
+    let method = asked.call.method.clone();
+    let mut answer = match read_body(core, down, asked.framing).await {
         Some(body) => {
-            call.body = body;
-            ask(core, call, &record.request_id).await
+            asked.call.body = body;
+            ask(core, asked).await
         }
         None => {
-            keep = false;
-            refusal(core, &Reject::BodyTooLarge, record.request_id.as_str())
+            asked.keep = false;
+            refusal(core, &Reject::BodyTooLarge, asked)
         }
     };
-    answer.headers.extend(asked.dressing);
+    answer.headers.append(&mut asked.dressing);
     let mut out = core.buffers.take();
-    encode::answer(&mut out, &answer, version, keep, head_only);
-    record.answered(answer.status, out.len() as u64);
-    record.log(core, Some(&core.gate()), None, (&method, &asked.path, &asked.authority));
+    encode::answer(&mut out, &answer, asked.version, asked.keep, asked.head_only);
+    asked.record.answered(answer.status, out.len() as u64);
+    asked.record.log(core, Some(&core.gate()), None, (&method, &asked.path, &asked.authority));
     match send(core, down, out).await {
         false => After::Abort,
-        true if keep => After::Keep,
-        true => After::Close,
+        true if asked.keep => After::Keep,
+        true => After::Linger,
     }
 }
 
-async fn ask(
-    core: &Rc<Core>,
-    call: crate::admin::Call,
-    request_id: &crate::semantics::trace::ShortText,
-) -> Answer {
-    let admin = Arc::clone(&core.shared.admin);
+async fn ask(core: &Rc<Core>, asked: &AdminExchange) -> Answer {
+    let (admin, call) = (Arc::clone(&core.shared.admin), asked.call.clone());
     let running = core.shared.control.spawn(async move { admin.answer(call).await });
     let detail = match tokio::time::timeout(ADMIN_PATIENCE, running).await {
         Ok(Ok(answer)) => return answer,
         Ok(Err(error)) => format!("the handler failed: {error}"),
         Err(_) => format!("the handler did not answer in {ADMIN_PATIENCE:?}"),
     };
-    refusal(core, &Reject::Internal { detail }, request_id.as_str())
+    refusal(core, &Reject::Internal { detail }, asked)
 }
 
-fn refusal(core: &Core, reject: &Reject, request_id: &str) -> Answer {
+fn refusal(core: &Core, reject: &Reject, asked: &AdminExchange) -> Answer {
     core.metrics.refused(reject.code());
     let gate = core.gate();
     let config = &gate.generation.config;
+    let request_id = asked.record.request_id.as_str();
     reject.answer(&Asked { head: None, request_id, config, now: core.clock.unix() })
 }
 

@@ -1,18 +1,20 @@
 //! From the bytes of a request head to what will be done: one synchronous step, while the scratch is borrowed.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::admin::{ANONYMOUS, Call};
 use crate::config::{OnRevoke, Retry};
 use crate::model::{ServiceId, UnixMs};
 use crate::proxy::core::{Core, Phase, Pinned};
-use crate::proxy::decide::{AdminCall, Decision, Forward, decide};
+use crate::proxy::decide::{AdminCall, Decision, Forward, decide_before};
 use crate::proxy::forward_auth;
-use crate::proxy::record::Record;
+use crate::proxy::record::{Record, Routed};
 use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
 use crate::semantics::class::Class;
 use crate::semantics::forwarded::{self, Client};
 use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, parse_request};
+use crate::semantics::path::could_reach;
 use crate::semantics::trace;
 use crate::wire::answer::Answer;
 use crate::wire::h1::encode::{self, RequestRewrite};
@@ -87,6 +89,8 @@ pub struct Forwarding {
     pub retry: Retry,
     /// GET or HEAD without a body.
     pub idempotent: bool,
+    /// Whether it was sent again after a new connection had died.
+    pub repeated: bool,
     pub on_revoke: OnRevoke,
     pub key: Option<[u8; 32]>,
     /// The key's scopes, where a tunnel may come of it.
@@ -133,9 +137,11 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
     let client = forwarded::client(peer.addr.ip(), &generation.config.trusted_proxies, &head);
     let fresh = core.fresh();
     let request_id = trace::request_id(head.first(Class::RequestId), fresh);
-    let seen = Seen { core, gate: &gate, peer, head: &head, client: &client, fresh };
+    let mut routed = Routed(None);
+    let decision = decide_before(&gate, &head, &client, core.clock.unix(), &mut routed);
+    let seen = Seen { core, gate: &gate, peer, head: &head, client: &client, fresh, routed };
     let record = Record::new(core.clock.unix(), client.ip, request_id);
-    match decide(&gate, &head, &client, core.clock.unix()) {
+    match decision {
         Decision::Forward(forward) => {
             let body = bytes.get(used..).unwrap_or_default();
             match seen.forward(&forward, record.clone(), body) {
@@ -183,6 +189,7 @@ struct Seen<'s, 'a> {
     head: &'s RequestHead<'a>,
     client: &'s Client,
     fresh: trace::Fresh,
+    routed: Routed,
 }
 
 impl<'a> Seen<'_, 'a> {
@@ -253,8 +260,9 @@ impl<'a> Seen<'_, 'a> {
             request,
             head_bytes,
             head_copy,
-            retry: forward.route.retry,
+            retry: self.retry(forward),
             idempotent,
+            repeated: false,
             on_revoke: forward.route.on_revoke,
             key: forward.key.map(|it| it.digest),
             scopes: match forward.key.filter(|_| self.head.upgrade.is_some()) {
@@ -270,6 +278,16 @@ impl<'a> Seen<'_, 'a> {
             record,
         };
         Ok((forwarding, absorbed))
+    }
+
+    /// StockFlow's admin paths change state even by GET: whatever the route says, they are never sent twice.
+    fn retry(&self, forward: &Forward<'_, '_>) -> Retry {
+        match forward.route.retry {
+            Retry::Idempotent if could_reach(&forward.path, &self.gate.generation.admin.prefix) => {
+                Retry::Unsent
+            }
+            retry => retry,
+        }
     }
 
     fn admin(&self, call: &AdminCall<'_>, mut record: Record) -> Plan {
@@ -360,10 +378,11 @@ impl<'a> Seen<'_, 'a> {
         let mut out = self.core.buffers.take();
         encode::answer(&mut out, answer, self.head.version, keep, self.head.method == "HEAD");
         record.answered(answer.status, out.len() as u64);
+        let service = self.routed.0.and_then(|it| self.gate.generation.service(it));
         record.log(
             self.core,
             Some(self.gate),
-            None,
+            service.map(Arc::as_ref),
             (self.head.method, self.head.raw_path, self.head.authority),
         );
         Plan::Answer(Answering {

@@ -5,8 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::time::Instant;
 
 use crate::generation::LiveService;
-use crate::model::UnixMs;
+use crate::model::{ServiceId, UnixMs};
 use crate::proxy::core::{Core, Pinned};
+use crate::proxy::decide::{Step, Witness};
 use crate::semantics::trace::ShortText;
 use crate::telemetry::access_log::Line;
 
@@ -105,6 +106,18 @@ impl Record {
     /// Keeps the key's name, so that the gate can be let go of.
     pub fn keep_key_name(&mut self, gate: &Pinned) {
         self.key_name = self.key_in(Some(gate)).map(str::to_owned);
+    }
+}
+
+/// Whose route a request belongs to, so that a refusal is counted for the service that it protects.
+#[derive(Clone, Copy, Debug)]
+pub struct Routed(pub Option<ServiceId>);
+
+impl Witness for Routed {
+    fn saw(&mut self, step: &Step<'_>) {
+        if let Step::Routed(route, _) = step {
+            self.0 = Some(route.service);
+        }
     }
 }
 

@@ -110,7 +110,9 @@ impl<D: Transport> Passing<'_, D> {
             && request_read
             && framing != Framing::UntilClose
             && self.core.phase() == Phase::Serving;
-        *self.upstream_keeps = head.keep_alive;
+        // What an upstream that answers early does with the rest of the request is its own affair: perhaps it reads it
+        // as another request.
+        *self.upstream_keeps = head.keep_alive && self.sent;
         self.encode(head, framing, *self.keep);
         self.response.begin(head.framing, framing == Framing::Chunked);
         let before = *self.status;

@@ -98,11 +98,6 @@ impl Tunnels {
         covered.inspect(|it| it.close()).count()
     }
 
-    /// Closes all.
-    pub fn close_all(&self) {
-        self.open.borrow().values().for_each(|it| it.close());
-    }
-
     fn add(&self, tunnel: Rc<Open>) -> u64 {
         let id = self.next.get();
         self.next.set(id + 1);
@@ -143,11 +138,14 @@ pub struct Passed {
     pub down: u64,
 }
 
-/// One side of a tunnel and what was read from it before.
+/// One side of a tunnel.
 #[derive(Debug)]
 pub struct End<'a, T> {
     pub connection: &'a mut T,
+    /// Read from it before.
     pub kept: Vec<u8>,
+    /// What it gets before anything of the tunnel.
+    pub unsent: Vec<u8>,
 }
 
 /// Tunnels until both sides have ended, nothing passes for the idle time, or it is told to close.
@@ -172,13 +170,16 @@ pub async fn run<D: Transport, U: Transport>(
     core.metrics.tunnel_opened();
     // The gate may have changed between the decision and the listing.
     core.tunnels.close_revoked(&core.gate(), core.clock.unix());
+    let (mut down, mut up) = (down, up);
+    let now = core.clock.now_ms();
+    let relay =
+        |unsent: &mut Vec<u8>| Relay::new(std::mem::take(unsent), Framing::UntilClose, false, now);
     let mut both = Both {
-        upwards: Relay::new(core.buffers.take(), Framing::UntilClose, false, core.clock.now_ms()),
-        downwards: Relay::new(core.buffers.take(), Framing::UntilClose, false, core.clock.now_ms()),
+        upwards: relay(&mut up.unsent),
+        downwards: relay(&mut down.unsent),
         up_ended: false,
         down_ended: false,
     };
-    let (mut down, mut up) = (down, up);
     std::future::poll_fn(|cx| {
         let ended = both.poll(cx, core, (&mut down, &mut up));
         if open.key_due_ms(&core.clock) <= core.clock.now_ms() {

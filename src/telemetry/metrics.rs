@@ -10,10 +10,10 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::linux::process::Process;
 use crate::model::UnixMs;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
 use crate::telemetry::logs;
-use crate::telemetry::process::Process;
 use crate::telemetry::shard::{CLASSES, Counts, Red};
 pub use crate::telemetry::shard::{CoreMetrics, ServiceMetrics};
 

@@ -6,7 +6,6 @@ mod exposition;
 mod line;
 pub mod logs;
 pub mod metrics;
-mod process;
 mod shard;
 
 pub use logs::{LogError, LogFormat, LogGuard, init_logs};

@@ -94,6 +94,8 @@ impl Drop for Pending {
 pub struct Endpoints {
     list: ArcSwap<Vec<Arc<Endpoint>>>,
     names: Vec<(String, u16)>,
+    /// What each name's last answer was.
+    resolved: ArcSwap<Vec<Vec<SocketAddr>>>,
     fixed: Vec<SocketAddr>,
     followed: AtomicBool,
 }
@@ -111,12 +113,7 @@ impl Endpoints {
         }
         let addresses = fixed.iter().map(|it| it.addr).collect();
         let list = ArcSwap::from_pointee(fixed);
-        Arc::new(Self { list, names, fixed: addresses, followed: AtomicBool::new(false) })
-    }
-
-    /// Whether the config names this address itself.
-    pub fn is_fixed(&self, addr: &SocketAddr) -> bool {
-        self.fixed.contains(addr)
+        Arc::new(Self { list, names, fixed: addresses, ..Self::default() })
     }
 
     /// Names that must be looked up; empty when all upstreams are addresses.
@@ -134,9 +131,19 @@ impl Endpoints {
         self.list.load_full()
     }
 
-    /// Takes the addresses of a look-up besides those that `stay`; endpoints that were there before keep their record.
-    pub fn replace_resolved(&self, mut found: Vec<SocketAddr>, stay: &[SocketAddr]) {
-        found.extend_from_slice(stay);
+    /// Takes the answers of a look-up, one for each name; a name without one keeps the addresses that it had. Endpoints
+    /// that were there before keep their record.
+    pub fn learn(&self, answers: Vec<Option<Vec<SocketAddr>>>) {
+        let before = self.resolved.load();
+        let stale = |at: usize| before.get(at).cloned().unwrap_or_default();
+        let resolved: Vec<Vec<SocketAddr>> = answers
+            .into_iter()
+            .enumerate()
+            .map(|(at, answer)| answer.unwrap_or_else(|| stale(at)))
+            .collect();
+        let mut found: Vec<SocketAddr> =
+            self.fixed.iter().chain(resolved.iter().flatten()).copied().collect();
+        self.resolved.store(Arc::new(resolved));
         found.sort_unstable();
         found.dedup();
         found.truncate(ADDRESSES_MAX);
@@ -223,12 +230,27 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_fails_keeps_its_own_old_addresses_and_no_others() {
+        let named = |name: &str| (name.to_owned(), 80);
+        let endpoints = Endpoints::new(vec![named("one"), named("10.0.0.9"), named("other")]);
+        let at = |last| SocketAddr::from(([10, 0, 0, last], 80));
+        endpoints.learn(vec![Some(vec![at(1)]), Some(vec![at(2)])]);
+        for last in 3..200 {
+            endpoints.learn(vec![None, Some(vec![at(last)])]);
+            let mut wanted = vec![at(1), at(9), at(last)];
+            wanted.sort_unstable();
+            wanted.dedup();
+            assert_eq!(endpoints.list().iter().map(|it| it.addr).collect::<Vec<_>>(), wanted);
+        }
+    }
+
+    #[test]
     fn addresses_that_stay_keep_their_record() {
         let endpoints = Endpoints::new(vec![("service".to_owned(), 80)]);
         let at = |last| SocketAddr::from(([10, 0, 0, last], 80));
-        endpoints.replace_resolved(vec![at(2), at(1)], &[]);
+        endpoints.learn(vec![Some(vec![at(2), at(1)])]);
         let id = endpoints.list().first().map(|it| it.id);
-        endpoints.replace_resolved(vec![at(1), at(3), at(1)], &[]);
+        endpoints.learn(vec![Some(vec![at(1), at(3), at(1)])]);
         assert_eq!(endpoints.list().first().map(|it| it.id), id);
         assert_eq!(endpoints.list().iter().map(|it| it.addr).collect::<Vec<_>>(), [at(1), at(3)]);
     }

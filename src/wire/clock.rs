@@ -86,10 +86,13 @@ impl Clock {
         let last = now / TICK_MS;
         let first = self.turned.get() + 1;
         // After a long pause (a stopped process) one whole turn visits everything.
-        for tick in first.max(last.saturating_sub(SLOTS - 1))..=last {
-            self.visit(tick, now);
-        }
+        let turn = first.max(last.saturating_sub(SLOTS - 1))..=last;
+        let visited: Vec<_> = turn.map(|tick| (tick, self.take_slot(tick))).collect();
+        // First: what is put back must go into slots that are still to come.
         self.turned.set(last.max(self.turned.get()));
+        for (tick, bells) in visited {
+            bells.into_iter().for_each(|bell| self.visit(bell, tick, now));
+        }
     }
 
     /// Wakes every task that waits with an alarm, for example to tell it that the process drains.
@@ -101,23 +104,23 @@ impl Clock {
         }
     }
 
-    fn visit(&self, tick: u64, now: u64) {
+    fn take_slot(&self, tick: u64) -> Vec<Rc<Bell>> {
         let slot = usize::try_from(tick % SLOTS).unwrap_or(0);
-        let bells = self.slots.borrow_mut().get_mut(slot).map(std::mem::take).unwrap_or_default();
-        for bell in bells {
-            let stale = bell.visit.get() > tick || Rc::strong_count(&bell) == 1;
-            if stale {
-                continue;
+        self.slots.borrow_mut().get_mut(slot).map(std::mem::take).unwrap_or_default()
+    }
+
+    fn visit(&self, bell: Rc<Bell>, tick: u64, now: u64) {
+        if bell.visit.get() > tick || Rc::strong_count(&bell) == 1 {
+            return;
+        }
+        bell.visit.set(NEVER);
+        let due = bell.due_ms.get();
+        if due <= now {
+            if let Some(waker) = bell.waker.borrow().as_ref() {
+                waker.wake_by_ref();
             }
-            bell.visit.set(NEVER);
-            let due = bell.due_ms.get();
-            if due <= now {
-                if let Some(waker) = bell.waker.borrow().as_ref() {
-                    waker.wake_by_ref();
-                }
-            } else if due != NEVER {
-                self.place(bell, due);
-            }
+        } else if due != NEVER {
+            self.place(bell, due);
         }
     }
 
@@ -181,6 +184,14 @@ impl Alarm {
     /// The clock that it belongs to.
     pub fn clock(&self) -> &Rc<Clock> {
         &self.clock
+    }
+}
+
+impl Drop for Alarm {
+    /// The wheel may hold the bell for another turn, and with its waker the memory of a task that has ended.
+    fn drop(&mut self) {
+        self.clear();
+        self.bell.waker.take();
     }
 }
 
@@ -259,6 +270,31 @@ mod tests {
         alarm.clear();
         pass(&clock, 2000).await;
         assert_eq!(rung.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dropped_alarm_lets_go_of_its_task_at_once() {
+        let clock = Clock::new();
+        let (alarm, rung) = listening(&clock);
+        alarm.set(Duration::from_secs(120));
+        drop(alarm);
+        assert_eq!(Arc::strong_count(&rung), 1, "what a closed connection held is free");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_alarm_rings_in_time_after_a_pause_longer_than_a_turn() {
+        for slot in [0, 100, 300, 480, 511] {
+            let clock = Clock::new();
+            pass(&clock, slot * TICK_MS).await;
+            let (alarm, rung) = listening(&clock);
+            alarm.set(Duration::from_secs(100));
+            tokio::time::advance(Duration::from_secs(90)).await;
+            clock.tick();
+            pass(&clock, 9900).await;
+            assert_eq!(rung.0.load(Ordering::Relaxed), 0, "from slot {slot}");
+            pass(&clock, 200).await;
+            assert_eq!(rung.0.load(Ordering::Relaxed), 1, "from slot {slot}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,5 @@
 //! Looks upstream names up in the background; the last answer serves until a better one is there.
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,23 +16,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Gives the names that failed, with the reason.
 pub async fn look_up(endpoints: &Endpoints) -> Vec<String> {
     let mut failed = Vec::new();
-    let mut found: Vec<SocketAddr> = Vec::new();
+    let mut answers = Vec::new();
     for (host, port) in endpoints.names() {
-        match tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port))).await
-        {
-            Ok(Ok(addresses)) => found.extend(addresses),
-            Ok(Err(error)) => failed.push(format!("{host}: {error}")),
-            Err(_) => failed.push(format!("{host}: no answer in {PATIENCE:?}")),
-        }
+        let asked = tokio::time::timeout(PATIENCE, tokio::net::lookup_host((host.as_str(), *port)));
+        let answer = match asked.await {
+            Ok(Ok(addresses)) => Some(addresses.collect()),
+            Ok(Err(error)) => {
+                failed.push(format!("{host}: {error}"));
+                None
+            }
+            Err(_) => {
+                failed.push(format!("{host}: no answer in {PATIENCE:?}"));
+                None
+            }
+        };
+        answers.push(answer);
     }
-    // With one of several names failing, its old addresses stay beside the new ones of the others.
-    let stays: Vec<SocketAddr> = match failed.is_empty() {
-        true => {
-            endpoints.list().iter().map(|it| it.addr).filter(|it| endpoints.is_fixed(it)).collect()
-        }
-        false => endpoints.list().iter().map(|it| it.addr).collect(),
-    };
-    endpoints.replace_resolved(found, &stays);
+    endpoints.learn(answers);
     failed
 }
 

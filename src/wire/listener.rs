@@ -16,7 +16,9 @@ pub const HAND_OVER_MAX: usize = 64;
 
 /// Why a listener could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {addr}")]
+#[error(
+    "cannot listen on {addr}; end what holds it, or name another in `listeners.data` (or by --listen)"
+)]
 pub struct ListenError {
     pub addr: SocketAddr,
     #[source]
@@ -83,15 +85,20 @@ pub fn per_core(
     Ok(dealt)
 }
 
-/// Binds one listening socket.
+/// Binds one listening socket; `shared` lets others of this user listen on the same port.
+///
+/// A port that the kernel chooses is one that nobody has: asked for with `SO_REUSEPORT` set, it may be a stranger's who
+/// set it too.
 ///
 /// # Errors
 /// The operating system's error.
 pub fn bind(addr: SocketAddr, shared: bool) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(shared)?;
+    let chosen_by_kernel = addr.port() == 0;
+    socket.set_reuse_port(shared && !chosen_by_kernel)?;
     socket.bind(&addr.into())?;
+    socket.set_reuse_port(shared)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
@@ -205,6 +212,18 @@ mod tests {
         assert!(spread.hand_over(1, connect()).is_ok());
         assert!(spread.hand_over(1, connect()).is_err());
         assert!(spread.hand_over(7, connect()).is_err());
+    }
+
+    #[test]
+    fn a_port_that_the_kernel_chooses_is_nobody_elses() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets: Vec<StdListener> =
+            (0..2000).map(|_| bind(any, true).expect("a port")).collect();
+        let mut ports: Vec<u16> =
+            sockets.iter().map(|it| it.local_addr().expect("an address").port()).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), sockets.len());
     }
 
     #[test]

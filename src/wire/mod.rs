@@ -6,7 +6,6 @@ pub mod clock;
 pub mod dns;
 pub mod h1;
 pub mod io;
-pub mod linux;
 pub mod listener;
 pub mod pool;
 mod seats;

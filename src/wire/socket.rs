@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::linux::sockets::give_up_unacknowledged_after_ms;
+use crate::wire::listener;
+
 /// How long a process behind a unix socket may take to be noticed.
 const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -45,12 +48,15 @@ pub enum Accepted {
 }
 
 impl Socket {
-    /// Listens on a TCP address; port 0 lets the kernel choose.
+    /// Listens on a TCP address; port 0 lets the kernel choose. The port may be shared with a process that this one takes
+    /// over from.
     ///
     /// # Errors
     /// When the address cannot be bound.
     pub async fn tcp(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).await.map(Self::Tcp)
+        let listener = listener::bind(address, true)?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(Self::Tcp)
     }
 
     /// Listens on a unix socket of mode 0600. A socket file that nobody listens on is replaced.
@@ -68,6 +74,14 @@ impl Socket {
         match self {
             Self::Tcp(listener) => listener.local_addr().ok(),
             Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether only processes of this machine can connect.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().is_ok_and(|it| it.ip().is_loopback()),
+            Self::Unix(_) => true,
         }
     }
 
@@ -91,7 +105,7 @@ impl Socket {
                 let (stream, peer) = listener.accept().await?;
                 // Neither is needed for a right answer, and a client that is gone already may make them fail.
                 let _ = stream.set_nodelay(true);
-                let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, WRITE_STALL_MS);
+                let _ = give_up_unacknowledged_after_ms(&stream, WRITE_STALL_MS);
                 Ok(Accepted::Tcp(stream, peer))
             }
             Self::Unix(socket) => Ok(Accepted::Unix(socket.listener.accept().await?.0)),
@@ -138,19 +152,37 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
 mod tests {
     use super::*;
 
-    fn place(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("hg-{}-{name}", std::process::id()));
+    /// A place for a socket; its folder goes with it.
+    struct Place(PathBuf);
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(self.0.parent().unwrap());
+        }
+    }
+
+    impl std::ops::Deref for Place {
+        type Target = Path;
+
+        fn deref(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    fn place(name: &str) -> Place {
+        let dir =
+            std::env::temp_dir().join(format!("headgate-socket-{}-{name}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
-        dir.join("admin.sock")
+        Place(dir.join("admin.sock"))
     }
 
     #[tokio::test]
     async fn a_unix_socket_is_private_and_its_file_goes_with_it() {
         let path = place("private");
         let socket = Socket::unix(&path).await.unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        let client = UnixStream::connect(&path).await.unwrap();
+        assert_eq!(fs::metadata(&*path).unwrap().permissions().mode() & 0o777, 0o600);
+        let client = UnixStream::connect(&*path).await.unwrap();
         assert!(matches!(socket.accept().await.unwrap(), Accepted::Unix(_)));
         drop((socket, client));
         assert!(!path.exists());
@@ -160,10 +192,10 @@ mod tests {
     #[tokio::test]
     async fn a_stale_file_is_replaced() {
         let path = place("stale");
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        drop(std::os::unix::net::UnixListener::bind(&*path).unwrap());
         assert!(path.exists());
         let socket = Socket::unix(&path).await.unwrap();
-        assert!(UnixStream::connect(&path).await.is_ok());
+        assert!(UnixStream::connect(&*path).await.is_ok());
         assert_eq!(socket.name(), format!("unix:{}", path.display()));
     }
 
@@ -173,16 +205,16 @@ mod tests {
         let first = Socket::unix(&path).await.unwrap();
         let second = Socket::unix(&path).await.unwrap_err();
         assert_eq!(second.kind(), io::ErrorKind::AddrInUse);
-        assert!(UnixStream::connect(&path).await.is_ok());
+        assert!(UnixStream::connect(&*path).await.is_ok());
         drop(first);
     }
 
     #[tokio::test]
     async fn a_file_that_is_no_socket_is_left_alone() {
         let path = place("file");
-        fs::write(&path, "precious").unwrap();
+        fs::write(&*path, "precious").unwrap();
         let refused = Socket::unix(&path).await.unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&*path).unwrap(), "precious");
     }
 }

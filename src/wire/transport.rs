@@ -1,11 +1,13 @@
 //! What the codec needs of a connection: plain sockets now, TLS later.
 
+use std::future::{Future as _, poll_fn};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 
 /// A byte stream that can tell that there is something to read without a buffer to read into.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
@@ -19,14 +21,17 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
     fn is_quiet(&mut self) -> bool {
         let mut byte = [0; 1];
         let mut buffer = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(self).poll_read(&mut cx, &mut buffer).is_pending()
+        let look = poll_fn(|cx| Pin::new(&mut *self).poll_read(cx, &mut buffer));
+        // Unconstrained: a task that has used up its share of a turn would be told that nothing is there.
+        pin!(unconstrained(look)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 }
 
 impl Transport for TcpStream {
+    /// By looking at one byte: a socket that is new to the runtime counts as ready until somebody has tried.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_read_ready(cx)
+        let mut byte = [0; 1];
+        self.poll_peek(cx, &mut ReadBuf::new(&mut byte)).map_ok(|_| ())
     }
 
     fn reset_on_close(&self) {

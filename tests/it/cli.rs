@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::gateway::TempDir;
-use crate::support::{Gateway, OPERATOR, Setup, Upstream};
+use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Upstream};
 
 fn headgate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_headgate"))
@@ -68,6 +68,20 @@ fn check_says_the_same_as_json() {
     assert_eq!(said["ok"], Value::Bool(false));
     assert!(said["findings"].as_array().is_some_and(|it| !it.is_empty()), "{said}");
     assert!(said["findings"][0]["line"].is_number(), "{said}");
+}
+
+#[test]
+fn a_broken_config_is_told_as_json_by_every_command_that_reads_one() {
+    let (_keep, bad) = file(&GOOD.replace("routes:", "rotues:"));
+    let commands: [&[&str]; 3] =
+        [&["check", &bad], &["config", "print", &bad], &["explain", "GET", "/", "--config", &bad]];
+    for command in commands {
+        let run = headgate(&[command, &["-o", "json"]].concat());
+        let said: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
+        assert_eq!((code(&run), &said["ok"]), (1, &Value::Bool(false)), "{command:?}");
+        assert!(said["findings"].to_string().contains("rotues"), "{command:?}: {said}");
+        assert!(headgate(command).stdout.is_empty() || command[0] == "check", "{command:?}");
+    }
 }
 
 #[test]
@@ -171,6 +185,46 @@ fn a_gate_without_a_file_forwards_everything_behind_a_key() {
     gateway.get("/any/path").key(OPERATOR).send().expect_status(503);
 }
 
+fn without_a_file(upstream: &RawUpstream, more: &[&str]) -> Gateway {
+    let mut setup = Setup::default().env("HEADGATE_TEST_QUICK", OPERATOR);
+    let url = upstream.url();
+    let arguments = ["run", "--to", &url, "--listen", "127.0.0.1:0", "--ops", "127.0.0.1:0"];
+    let state = ["--admin", "127.0.0.1:0", "--state", "quick-state"];
+    let all = arguments.iter().chain(&state).chain(more);
+    setup.arguments = Some(all.map(|it| (*it).to_owned()).collect());
+    setup.start()
+}
+
+#[test]
+fn with_a_key_and_without_a_file_no_path_is_open() {
+    let upstream = Upstream::named("x");
+    let gateway = without_a_file(&upstream, &["--key", "env:HEADGATE_TEST_QUICK"]);
+    for path in [
+        "/",
+        "/api/admin",
+        "/api/admin/health",
+        "/api/admin/maintenance/status",
+        "/api/admin/maintenance/on",
+        "/api/admin/anything",
+        "/forward-auth",
+    ] {
+        gateway.get(path).send().expect_status(401);
+    }
+    gateway.get("/api/admin/health").key(OPERATOR).send().expect_text("x");
+    gateway.get("/api/admin/anything").key(OPERATOR).send().expect_text("x");
+    gateway.get("/api/admin/maintenance/status").key(OPERATOR).send().expect_field("status", "off");
+}
+
+#[test]
+fn without_key_and_file_everything_is_forwarded_and_admin_is_on_its_listener_only() {
+    let upstream = Upstream::named("x");
+    let gateway = without_a_file(&upstream, &[]);
+    for path in ["/", "/api/admin/health", "/api/admin/maintenance/on", "/api/admin/anything"] {
+        gateway.get(path).send().expect_text("x");
+    }
+    gateway.get("/x").send().expect_text("x");
+}
+
 #[test]
 fn a_gate_without_file_and_key_forwards_the_admin_prefix_as_well() {
     let upstream = Upstream::named("x");
@@ -232,4 +286,97 @@ fn the_demo_walks_its_own_steps() {
     let run = headgate(&["demo", "--check", "-o", "json"]);
     let steps: Value = serde_json::from_str(&stdout(&run)).expect("JSON");
     assert!(steps.as_array().is_some_and(|it| it.len() >= 5), "{steps}");
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_says_what_to_do() {
+    let (_keep, good) = file(GOOD);
+    let table: [(&[&str], &str); 9] = [
+        (&["run", "/nowhere/at/all.yaml"], "headgate demo"),
+        (&["run", "--to", "nonsense"], "http://nonsense"),
+        (&["run", "--to", "https://a"], "not supported yet"),
+        (&["run", "--to", "http://127.0.0.1:1", "--key", "secret"], "env:NAME"),
+        (&["run", &good, "--log", "a=b=c"], "--log"),
+        (&["explain", "GET", "/", "--config", "/nowhere/at/all.yaml"], "--config FILE"),
+        (&["explain", "GET", "/", "--config", &good, "--as", "nobody"], "it has k"),
+        (&["maintenance", "status", "--key", "file:/nowhere/at/all"], "/nowhere/at/all"),
+        (&["demo", "--check", "--key", "env:HEADGATE_TEST_NOT_SET"], "export it"),
+    ];
+    for (arguments, expected) in table {
+        let run = headgate(arguments);
+        let said = stderr(&run);
+        assert_eq!(code(&run), 2, "{arguments:?}: {said}");
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+        assert!(
+            !said.contains("error: error") && !said.contains("secret"),
+            "{arguments:?}: {said}"
+        );
+    }
+}
+
+/// The example as it stands, but for addresses that a test can have.
+fn example(name: &str, changes: &[(&str, &str)]) -> String {
+    let path = format!("{}/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let mut text = fs::read_to_string(path).expect("an example");
+    for (from, to) in changes {
+        assert!(text.contains(from), "{name}.yaml has no {from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[test]
+fn the_example_of_one_machine_runs() {
+    let app = Upstream::named("app");
+    let text = example("standalone", &[("http://127.0.0.1:3000", &app.url())]);
+    let listeners = "listeners: { data: 127.0.0.1:0, ops: 127.0.0.1:0, admin: 127.0.0.1:0 }";
+    let yaml = format!("{listeners}\nstate: {{dir}}/state\n{text}");
+    let gateway = Gateway::config(&yaml).env("APP_KEY", OPERATOR).start();
+    gateway.get("/x").send().expect_text("app");
+    gateway.post("/x", "").send().expect_status(401);
+    gateway.post("/x", "").key(OPERATOR).send().expect_text("app");
+    gateway.get("/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
+    gateway.get("/x").send().expect_status(503);
+}
+
+#[test]
+fn the_example_of_stockflow_runs_and_passes_its_smoke_script() {
+    let engine = Upstream::named("engine");
+    let controller = Upstream::named("controller");
+    let kubesnap = Upstream::named("kubesnap");
+    let changes = [
+        ("0.0.0.0:8080", "127.0.0.1:0"),
+        ("0.0.0.0:9901", "127.0.0.1:0"),
+        ("127.0.0.1:9902", "127.0.0.1:0"),
+        ("/var/lib/headgate", "{dir}/state"),
+        ("http://signal-engine-service:8000", &engine.url()),
+        ("http://sf-ctrl-service:9000", &controller.url()),
+        ("http://kubesnap-service.kubesnap.svc.cluster.local:9001", &kubesnap.url()),
+    ];
+    let yaml = example("stockflow", &changes);
+    let gateway = Gateway::config(&yaml).env("SF_API_KEY", OPERATOR).start();
+    let status = gateway.get("/dev/api/admin/maintenance/status").send().expect_status(200);
+    assert_eq!(status.field("status"), "off");
+    gateway.get("/dev/api/health").send().expect_text("engine");
+    gateway.get("/dev/api/admin/health").send().expect_text("controller");
+    gateway.get("/dev/api/RELIANCE.NS").send().expect_text("engine");
+
+    // A page of anywhere may read the refusal, as it may read the services' own.
+    let stranger = gateway.get("/dev/api/admin/trigger-cron").header("Origin", "https://page.test");
+    let refused = stranger.send().expect_status(401);
+    assert_eq!(refused.header("Access-Control-Allow-Origin"), Some("https://page.test"));
+    gateway.get("/dev/api/admin/trigger-cron").key(OPERATOR).send().expect_text("controller");
+    assert_eq!(controller.last().header("X-API-KEY"), Some(OPERATOR));
+    gateway.get("/dev/api/x").key(OPERATOR).send().expect_text("engine");
+    assert_eq!(engine.last().header("X-API-KEY"), None);
+    gateway.get("/api/kubesnap/dev").send().expect_status(401);
+    gateway.get("/api/kubesnap/dev").key(OPERATOR).send().expect_text("kubesnap");
+    assert_eq!(kubesnap.last().header("X-API-KEY"), Some(OPERATOR));
+    gateway.get("/api/kubesnap/health").send().expect_text("kubesnap");
+    gateway.get("/dev/api/kubesnap/dev").send().expect_text("engine");
+
+    gateway.get("/dev/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
+    gateway.get("/dev/api/RELIANCE.NS").send().expect_status(503);
+    gateway.get("/dev/api/admin/health").send().expect_text("controller");
+    gateway.get("/api/kubesnap/health").send().expect_text("kubesnap");
 }

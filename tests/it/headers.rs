@@ -160,3 +160,33 @@ fn gate_made_answers_have_cors_headers_for_the_origins_of_the_config() {
     let answer = from("https://evil.test").expect_status(401);
     assert_eq!(answer.header("Access-Control-Allow-Origin"), None);
 }
+
+#[test]
+fn an_answer_of_the_gate_has_no_field_twice() {
+    let upstream = Upstream::named("x");
+    let gateway = Gateway::in_front_of("a", &upstream)
+        .with("cors: { origins: [\"https://page.test\"] }")
+        .key(OPERATOR)
+        .start();
+    for path in [
+        "/api/admin/maintenance/status",
+        "/api/admin/maintenance/on",
+        "/api/admin/maintenance/nonsense",
+        "/x",
+        "/api/admin/maintenance/off",
+        "/api/admin/headgate/config",
+        "/forward-auth",
+    ] {
+        let asked = [gateway.get(path), gateway.get(path).key(OPERATOR), gateway.admin_get(path)];
+        for ask in asked {
+            let answer = ask.header("Origin", "https://page.test").send();
+            let mut names: Vec<String> =
+                answer.head.fields.iter().map(|it| it.0.to_ascii_lowercase()).collect();
+            assert!(names.iter().any(|it| it == "x-request-id"), "{path}: {}", answer.head.raw);
+            names.sort_unstable();
+            let count = names.len();
+            names.dedup();
+            assert_eq!(names.len(), count, "{path}: {}", answer.head.raw);
+        }
+    }
+}

@@ -217,3 +217,42 @@ fn a_whole_exchange_has_a_deadline_where_one_is_set() {
     let mut client = gateway.connect();
     client.get("/", "").try_response("GET").expect_err("an endless body is cut");
 }
+
+#[test]
+fn what_was_sent_quickly_buys_no_time_for_a_drip() {
+    let upstream = Upstream::named("x");
+    let gateway =
+        gate(&upstream).with("limits: { minBodyRate: 1000B, minRateGrace: 500ms }").start();
+    let mut client = gateway.connect();
+    client.send("POST /x HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 1000000\r\n\r\n");
+    client.send(vec![b'x'; 100_000]);
+    let mut dripped = 0;
+    while client.is_silent_for(Duration::from_millis(50)) {
+        client.send("x");
+        dripped += 1;
+        assert!(dripped < 200, "100,000 bytes pay for 100 s of drops");
+    }
+    client.response().expect_status(408);
+}
+
+#[test]
+fn a_client_that_waits_for_100_is_not_too_slow() {
+    let go = Signal::new();
+    let asked = go.clone();
+    let upstream = Upstream::by(move |it| {
+        it.wait(&asked);
+        it.send("HTTP/1.1 100 Continue\r\n\r\n");
+        let body = it.body();
+        it.respond(200, "", &body);
+    });
+    let gateway =
+        gate(&upstream).with("limits: { minBodyRate: 1000B, minRateGrace: 200ms }").start();
+    let mut client = gateway.connect();
+    client.send(
+        "POST /x HTTP/1.1\r\nHost: gate.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n",
+    );
+    assert!(client.is_silent_for(Duration::from_millis(600)), "an upstream may think first");
+    go.set();
+    assert_eq!(client.head().start, "HTTP/1.1 100 Continue");
+    client.send("body").response().expect_text("body");
+}

@@ -141,3 +141,26 @@ fn a_log_that_nobody_reads_costs_lines_but_no_request() {
     gateway.sigterm();
     gateway.wait();
 }
+
+#[test]
+fn a_refusal_is_counted_for_the_service_that_it_protects() {
+    let upstream = Upstream::named("x");
+    let gateway = Gateway::in_front_of("a", &upstream)
+        .service_with("small", &upstream, "maxBody: 1KiB, maintenance: exempt")
+        .route("path: /small/, service: small, access: public")
+        .route("path: /vault/, service: small, access: \"key:admin\"")
+        .start();
+    gateway.admin_post("/api/admin/maintenance/on").send().expect_status(200);
+    gateway.get("/x").send().expect_status(503);
+    gateway.post("/small/x", vec![b'x'; 2048]).send().expect_status(413);
+    gateway.get("/vault/x").send().expect_status(401);
+    until("three lines", || gateway.access_lines().len() >= 3);
+    for (path, service) in [("/x", "a"), ("/small/x", "small"), ("/vault/x", "small")] {
+        let lines = gateway.access_lines();
+        let line = lines.iter().find(|it| it["path"] == path).expect("a line");
+        assert_eq!(line["service"], service, "{line}");
+    }
+    let refused = "headgate_http_requests_total";
+    assert_eq!(gateway.metric(refused, "service=\"a\",code_class=\"5xx\""), 1.0);
+    assert_eq!(gateway.metric(refused, "service=\"small\",code_class=\"4xx\""), 2.0);
+}

@@ -1,6 +1,7 @@
 //! Probes, metrics and the admin listener: who may see what, and that it is right.
 
 use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -130,6 +131,22 @@ fn the_admin_listener_may_be_a_unix_socket() {
     let mut answer = String::new();
     socket.read_to_string(&mut answer).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"off\""), "{answer}");
+}
+
+#[test]
+fn an_inherited_admin_listener_for_the_world_wants_the_key_whatever_the_config_says() {
+    let upstream = Upstream::named("x");
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let port = listener.local_addr().expect("bound").port();
+    let mut gateway = Gateway::in_front_of("a", &upstream)
+        .key(OPERATOR)
+        .inherit(listener)
+        .env("LISTEN_FDNAMES", "admin")
+        .start();
+    gateway.admin = Some(([127, 0, 0, 1], port).into());
+    gateway.admin_post("/api/admin/maintenance/on").send().expect_status(401);
+    gateway.admin_get("/api/admin/headgate/keys").send().expect_status(401);
+    gateway.admin_post("/api/admin/maintenance/on").key(OPERATOR).send().expect_status(200);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::gateway::TempDir;
 use crate::support::peers::find;
-use crate::support::{Gateway, OPERATOR, READER, RawClient, Upstream, until};
+use crate::support::{Gateway, OPERATOR, READER, RawClient, Setup, Upstream, until};
 
 /// A running nginx with a config of its own.
 #[derive(Debug)]
@@ -25,17 +25,22 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    /// Starts with these lines within `server`; a port that somebody took meanwhile is tried again.
+    /// Starts with these lines within `server`.
     fn start(binary: &Path, server: &str) -> Self {
+        Self::start_with(binary, |port| format!("server {{ listen 127.0.0.1:{port}; {server} }}"))
+    }
+
+    /// Starts with these lines within `http`; a port that somebody took meanwhile is tried again.
+    fn start_with(binary: &Path, http: impl Fn(u16) -> String) -> Self {
         for _ in 0..5 {
-            if let Some(nginx) = Self::try_start(binary, server) {
+            if let Some(nginx) = Self::try_start(binary, &http) {
                 return nginx;
             }
         }
         panic!("nginx does not start");
     }
 
-    fn try_start(binary: &Path, server: &str) -> Option<Self> {
+    fn try_start(binary: &Path, http: &impl Fn(u16) -> String) -> Option<Self> {
         let port = {
             let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
             listener.local_addr().expect("bound").port()
@@ -50,7 +55,8 @@ impl Nginx {
         let conf = format!(
             "{user} daemon off; worker_processes 1; pid {path}/pid; error_log {path}/error.log;\n\
              events {{ worker_connections 256; }}\n\
-             http {{ access_log off; {temp} server {{ listen 127.0.0.1:{port}; {server} }} }}\n"
+             http {{ access_log off; {temp} {} }}\n",
+            http(port)
         );
         fs::write(dir.0.join("nginx.conf"), conf).expect("a temp folder");
         let mut child = Command::new(binary)
@@ -87,7 +93,7 @@ fn nginx_as_an_upstream_serves_files_ranges_and_conditions() {
         Nginx::start(&binary, "root www; keepalive_timeout 2s; location = /gone { return 410; }");
     let body = "0123456789".repeat(50_000);
     fs::write(nginx.dir.0.join("www/file.txt"), &body).expect("a temp folder");
-    let gateway = crate::support::Setup::default()
+    let gateway = Setup::default()
         .service_at("nginx", &nginx.url(), "maintenance: covered")
         .route("path: /, service: nginx, access: public")
         .start();
@@ -199,4 +205,48 @@ fn curl_uploads_downloads_and_is_refused_as_it_should_be() {
     assert_eq!(both, "0 bytes0 bytes");
     // Without the right to reuse, curl opens a connection per URL; one gate connection served both.
     assert!(upstream.connections() <= 6, "{}", upstream.connections());
+}
+
+/// `deploy/nginx/auth-request.conf` as it stands, but for its addresses.
+#[test]
+fn the_nginx_config_that_is_shipped_returns_every_refusal_as_it_is() {
+    let Some(binary) = find("nginx", "the nginx config of deploy/") else { return };
+    let engine = Upstream::named("engine");
+    let gateway = Setup::default()
+        .with("prefix: /dev")
+        .with("trustedProxies: [127.0.0.1]")
+        .service("signal-engine", &engine)
+        .route("path: \"{prefix}/api/\", service: signal-engine, access: public")
+        .route("path: \"{prefix}/api/vault/\", service: signal-engine, access: \"key:vault\"")
+        .key(OPERATOR)
+        .key_with(READER, "scopes: [vault]")
+        .start();
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/nginx/auth-request.conf");
+    let shipped = fs::read_to_string(shipped).expect("the config");
+    let nginx = Nginx::start_with(&binary, |port| {
+        let moved = shipped.replace("127.0.0.1:8080", &gateway.data.to_string());
+        let moved = moved.replace("127.0.0.1:8000", &engine.address.to_string());
+        moved.replace("listen 80;", &format!("listen 127.0.0.1:{port};"))
+    });
+    let ask = |path: &str, fields: &str| nginx.client().get(path, fields).response();
+    let with = |key: &str| format!("X-API-Key: {key}\r\nX-Headgate-Client: root\r\n");
+
+    ask("/dev/api/x", &with(READER)).expect_text("engine");
+    let seen = engine.last();
+    // The service does not say `forwardKey`, and a client cannot say who it is.
+    assert_eq!(seen.header("X-API-Key"), None);
+    assert_eq!(seen.header("X-Headgate-Client"), Some("key-1"));
+    let refused = ask("/dev/api/vault/x", "").expect_status(401);
+    assert!(
+        refused.header("WWW-Authenticate").is_some() && refused.field("request_id").is_string()
+    );
+    ask("/dev/api/vault/x", &with(OPERATOR)).expect_status(403);
+    ask("/dev/api/vault/x", &with(READER)).expect_text("engine");
+    ask("/dev/api/admin/maintenance/on", "").expect_status(401);
+    ask("/dev/api/admin/maintenance/on", &with(OPERATOR)).expect_field("status", "on");
+    let closed = ask("/dev/api/x", "").expect_status(503);
+    assert_eq!(closed.header("Retry-After"), Some("30"));
+    assert_eq!(closed.field("status"), "Maintenance mode is enabled");
+    ask("/dev/api/admin/maintenance/off", &with(OPERATOR)).expect_field("status", "off");
+    ask("/dev/api/x", "").expect_text("engine");
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::gateway::{TempDir, pipe_at};
+use crate::support::wait::until_some;
 use crate::support::{Gateway, OPERATOR, RawUpstream, Setup, Signal, Upstream, until};
 
 fn gate(upstream: &RawUpstream) -> Setup {
@@ -105,6 +106,24 @@ fn a_pipe_in_place_of_the_config_is_refused_and_stops_no_later_reload() {
     gateway.get("/two").send().expect_text("x");
     gateway.sigterm();
     assert!(gateway.wait().success());
+}
+
+#[test]
+fn what_is_told_of_a_refused_config_are_its_errors_not_its_warnings() {
+    let upstream = Upstream::named("x");
+    let gateway = gate(&upstream).start();
+    // The route without a key is a warning, and stands before the error.
+    let broken = gate(&upstream)
+        .route("path: /shut/, service: a, access: \"key:nobody\"")
+        .route("path: /b/, service: nowhere, access: public")
+        .yaml();
+    let answer = gateway.reload_with(&broken).expect_status(422);
+    assert_eq!(answer.field("detail"), "1 error; the old config stays in force");
+    assert_eq!(answer.field("findings.0.severity"), "warning");
+    let told =
+        || gateway.output().lines().find(|it| it.contains("config refused")).map(String::from);
+    let line = until_some("the log's line", told);
+    assert!(line.contains("nowhere") && line.contains("\"errors\":1"), "{line}");
 }
 
 #[test]

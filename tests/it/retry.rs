@@ -63,12 +63,46 @@ fn a_route_may_ask_for_more_but_only_where_a_repeat_is_harmless() {
 }
 
 #[test]
+fn a_repeat_goes_to_another_endpoint_and_only_once() {
+    let dead = || Upstream::by(|it| it.close());
+    let (one, two, three) = (dead(), dead(), Upstream::named("alive"));
+    let gateway = Setup::default()
+        .service_at("a", &format!("{}\", \"{}", one.url(), two.url()), "maintenance: covered")
+        .route("path: /, service: a, access: public, retry: idempotent")
+        .start();
+    gateway.get("/once").send().expect_status(502);
+    assert_eq!(seen(&one, "/once") + seen(&two, "/once"), 2);
+    let gateway = Setup::default()
+        .service_at("a", &format!("{}\", \"{}", one.url(), three.url()), "maintenance: covered")
+        .route("path: /, service: a, access: public, retry: idempotent")
+        .start();
+    for _ in 0..4 {
+        gateway.get("/again").send().expect_text("alive");
+    }
+}
+
+#[test]
 fn nothing_under_the_admin_prefix_is_ever_sent_twice() {
     let upstream = dies_once();
     let gateway = idempotent(&upstream).start();
     gateway.get("/warm").send().expect_status(200);
     gateway.get("/api/admin/trigger-cron").key(OPERATOR).send().expect_status(502);
     assert_eq!(seen(&upstream, "/api/admin/trigger-cron"), 1);
+}
+
+#[test]
+fn nor_is_it_where_the_config_names_no_admin_service() {
+    for path in ["/api/admin/trigger-cron", "/api/admin", "/api/x/..%2Fadmin/trigger-cron"] {
+        let upstream = dies_once();
+        let gateway = Setup::default()
+            .service_with("a", &upstream, "forwardKey: true")
+            .route("path: /, service: a, access: \"key:admin\", retry: idempotent")
+            .key(OPERATOR)
+            .start();
+        gateway.get("/warm").key(OPERATOR).send().expect_status(200);
+        gateway.get(path).key(OPERATOR).send().expect_status(502);
+        assert_eq!(seen(&upstream, path), 1, "{path}");
+    }
 }
 
 #[test]

@@ -120,6 +120,39 @@ fn the_rest_of_a_body_after_an_early_answer_is_no_request() {
 }
 
 #[test]
+fn an_upstream_that_answers_before_it_has_the_whole_request_gets_no_other_on_that_connection() {
+    let (rest, sent) = (Signal::new(), Signal::new());
+    let (asked, done) = (rest.clone(), sent.clone());
+    let upstream = Upstream::http1()
+        .handle("/early", move |it| {
+            it.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nearly");
+            it.wait(&asked);
+            // A server that never looks at bodies would take it for its next request.
+            let body = it.body();
+            it.send(body);
+            done.set();
+        })
+        .otherwise("x")
+        .start();
+    let gateway = gate(&upstream).start();
+    let mut client = gateway.connect();
+    client.send("POST /early HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 5\r\n\r\n");
+    let head = client.head();
+    assert_eq!(client.wire.take(5).as_deref(), Ok(b"early".as_slice()));
+    rest.set();
+    client.send("-late");
+    assert_eq!(client.wire.take(5).as_deref(), Ok(b"-late".as_slice()), "{head:?}");
+    assert!(sent.wait());
+    client.expect_closed();
+    // Enough to come to every core.
+    for _ in 0..8 {
+        gateway.get("/next").send().expect_text("x");
+    }
+    let early = upstream.wait_for("/early").connection;
+    assert_eq!(upstream.received().iter().filter(|it| it.connection == early).count(), 1);
+}
+
+#[test]
 fn a_body_beyond_its_limit_is_no_request() {
     let upstream = Upstream::named("x");
     let gateway = gate(&upstream).start();

@@ -475,3 +475,26 @@ fn bytes_that_come_while_a_connection_idles_are_nobodys_answer() {
     assert!(poisoned.wait());
     gateway.get("/second").send().expect_text("right");
 }
+
+#[test]
+fn a_pooled_connection_is_looked_at_behind_a_long_pipeline_too() {
+    let upstream = Upstream::named("x");
+    let gateway = Setup::default()
+        .service("a", &upstream)
+        .route("path: /a, service: a, access: public")
+        .start();
+    let mut client = gateway.connect();
+    // Around the number of reads and writes after which the runtime makes a task pause.
+    for before in 100..140 {
+        client.get("/a", "").response().expect_status(200);
+        upstream.drop_connections();
+        let mut burst = "GET /none HTTP/1.1\r\nHost: gate.test\r\n\r\n".repeat(before);
+        burst.push_str("POST /a HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 1\r\n\r\nx");
+        client.send(burst);
+        for _ in 0..before {
+            client.response().expect_status(404);
+        }
+        let answer = client.response();
+        assert_eq!(answer.status, 200, "after {before} others: {}", answer.text());
+    }
+}

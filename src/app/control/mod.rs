@@ -34,7 +34,10 @@ const CALLS_MAX: usize = 64;
 
 /// A listener that could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("the {listener} listener cannot listen on {address}")]
+#[error(
+    "the {listener} listener cannot listen on {address}; end what holds it, or name another in \
+     `listeners.{listener}` (or by --{listener})"
+)]
 pub struct ListenError {
     pub listener: &'static str,
     pub address: String,
@@ -92,8 +95,11 @@ pub async fn serve_ops(socket: Socket, ops: Ops, stop: watch::Receiver<bool>) {
 }
 
 /// Serves the admin API until `stop`.
-pub async fn serve_admin(socket: Socket, control: Arc<Control>, stop: watch::Receiver<bool>) {
+pub async fn serve_admin(socket: Socket, mut control: Control, stop: watch::Receiver<bool>) {
     let limits = ServeLimits { handler: ADMIN_PATIENCE, ..ServeLimits::default() };
+    // An inherited socket may be open to the network though the config's address is not.
+    control.is_local = socket.is_local();
+    let control = Arc::new(control);
     let handler = move |asked: Asked| {
         let control = Arc::clone(&control);
         async move { control.answer(asked).await }
@@ -110,6 +116,8 @@ pub struct Control {
     admin: Arc<Admin>,
     metrics: Arc<CoreMetrics>,
     bad_key: Box<BadKey>,
+    /// Whether only this machine can connect; elsewhere a key is mandatory, whatever the config says.
+    is_local: bool,
     /// Calls that may run, also of callers that have hung up.
     places: Arc<Semaphore>,
 }
@@ -127,6 +135,7 @@ impl Control {
             admin,
             metrics: metrics.control(),
             bad_key,
+            is_local: false,
             places: Arc::new(Semaphore::new(CALLS_MAX)),
         }
     }
@@ -169,7 +178,7 @@ impl Control {
     fn admit(&self, asked: &Asked, request_id: &str) -> Result<Option<Call>, Answer> {
         let gate = self.live.load();
         let config = &gate.generation.config;
-        let needs_key = config.listeners.admin_needs_key;
+        let needs_key = config.listeners.admin_needs_key || !self.is_local;
         let door = Door { needs_key, prefix: &config.prefix };
         let refuse = |it: door::Refusal| {
             self.metrics.refused(it.code);
@@ -287,7 +296,12 @@ mod tests {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let error = open_admin(&AdminListen::Tcp(address)).await.unwrap_err();
-        assert_eq!(error.to_string(), format!("the admin listener cannot listen on {address}"));
+        let said = error.to_string();
+        assert!(
+            said.starts_with(&format!("the admin listener cannot listen on {address}")),
+            "{said}"
+        );
+        assert!(said.contains("listeners.admin"), "{said}");
         assert_eq!(error.source.kind(), std::io::ErrorKind::AddrInUse);
     }
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::auth::digest;
 use crate::cli::explain::report::{Notes, Report};
-use crate::cli::{Output, exit};
+use crate::cli::{Output, Usage, exit, refuse};
 use crate::config::secret::{self, Resolved};
 use crate::config::{self, Config, KeySource, defaults, findings};
 use crate::generation::build::{Built, Sources, build};
@@ -29,7 +29,7 @@ use crate::telemetry::metrics::Metrics;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 0: it would be forwarded or answered, 1: refused, 3: no config file.\n\n\
+    after_help = "Exit code 0: it would be forwarded or answered, 1: refused, 2: no such file, key or service.\n\n\
     Examples:\n  headgate explain GET /api/RELIANCE.NS\n  \
     headgate explain POST /api/admin/top-stocks --as stockflow\n  \
     headgate explain GET '/api/x/..%2fadmin/trigger-cron' --maintenance on -o json"
@@ -67,15 +67,12 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
         Err(error) => {
             let file = cmd.config.display();
             complain(&format!("error: {file}: {error}; name a config with --config FILE\n"))?;
-            return Ok(exit::UNREACHABLE);
+            return Ok(exit::USAGE);
         }
     };
     let parsed = match config::parse(&text, &cmd.config) {
         Ok(parsed) => parsed,
-        Err(found) => {
-            complain(&findings::render(&found))?;
-            return Ok(exit::FINDINGS);
-        }
+        Err(found) => return refuse(&found, output, exit::FINDINGS),
     };
     let report = explain(&cmd, parsed.config, UnixMs::now())?;
     let mut out = std::io::stdout().lock();
@@ -153,7 +150,7 @@ fn request(cmd: &Cmd, key: Option<&str>) -> anyhow::Result<Vec<u8>> {
     }
     for field in &cmd.headers {
         if !field.contains(':') {
-            bail!("-H {field:?} has no colon: write 'Name: value'");
+            bail!(Usage(format!("-H {field:?} has no colon: write 'Name: value'")));
         }
         text.push_str(field);
         text.push_str("\r\n");
@@ -185,7 +182,12 @@ fn stand_in(config: &mut Config, name: &str) -> anyhow::Result<String> {
     let value = format!("stand-in-for-{name}");
     match config.keys.iter_mut().find(|it| it.name == name) {
         Some(key) => key.source = KeySource::Digest(digest(value.as_bytes())),
-        None => bail!("--as {name}: the config has no key of this name (it has {})", names(config)),
+        None => {
+            let known = names(config);
+            bail!(Usage(format!(
+                "--as {name}: the config has no key of this name (it has {known})"
+            )))
+        }
     }
     Ok(value)
 }
@@ -201,11 +203,15 @@ fn modes(wanted: &[String], config: &Config, now: UnixMs) -> anyhow::Result<Mode
     for name in wanted {
         match config.services.iter().find(|it| it.name == *name) {
             Some(it) if it.coverage == Coverage::Exempt => {
-                bail!("--maintenance {name}: this service is exempt from maintenance")
+                bail!(Usage(format!(
+                    "--maintenance {name}: this service is exempt from maintenance"
+                )))
             }
             Some(_) => modes.services.push((name.clone(), window())),
             None if name == "on" => modes.all = Some(window()),
-            None => bail!("--maintenance {name}: the config has no service of this name"),
+            None => bail!(Usage(format!(
+                "--maintenance {name}: the config has no service of this name"
+            ))),
         }
     }
     Ok(modes)

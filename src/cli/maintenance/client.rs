@@ -226,9 +226,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     use std::io::Read as _;
     let shown = path.display();
     let unreadable = |error: std::io::Error| {
-        Failure::Unreachable(format!(
-            "cannot read the key file {shown}: {error}; check path and mode"
-        ))
+        Failure::Usage(format!("cannot read the key file {shown}: {error}; check path and mode"))
     };
     let mut raw = Vec::new();
     let limit = u64::try_from(KEY_BYTES_MAX).unwrap_or(u64::MAX);

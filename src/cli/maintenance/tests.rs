@@ -183,7 +183,7 @@ async fn a_key_on_the_command_line_is_refused_and_not_repeated() {
         ("hg_0123456789", exit::USAGE, "reference, not a key"),
         ("sha256:00", exit::USAGE, "reference, not a key"),
         ("env:HEADGATE_NO_SUCH_NAME", exit::USAGE, "HEADGATE_NO_SUCH_NAME"),
-        ("file:/nowhere/key", exit::UNREACHABLE, "/nowhere/key"),
+        ("file:/nowhere/key", exit::USAGE, "/nowhere/key"),
         (&two_lines, exit::USAGE, "is no key"),
         (&empty, exit::USAGE, "is no key"),
     ];

@@ -168,7 +168,11 @@ impl Reject {
         let after = match self {
             Self::TooManyBadKeys { retry_after } => *retry_after,
             Self::Maintenance { window, .. } => match window.until {
-                Some(until) => Duration::from_millis(until.0.saturating_sub(asked.now.0)),
+                Some(until) => {
+                    // The core's clock is a coarse one and may still be before the beginning.
+                    let now = asked.now.max(window.since);
+                    Duration::from_millis(until.0.saturating_sub(now.0))
+                }
                 None => asked.config.maintenance.retry_after,
             },
             Self::NoEndpoint { .. } => Duration::from_secs(5),

@@ -217,6 +217,15 @@ fn retry_after_counts_a_time_limited_maintenance_down() {
     }
 }
 
+/// A core's clock may be behind the one that switched maintenance on.
+#[test]
+fn retry_after_is_never_longer_than_the_maintenance() {
+    let window =
+        Window { since: UnixMs(NOW.0 + 60), until: Some(UnixMs(NOW.0 + 90_060)), ..window() };
+    let reject = Reject::Maintenance { service: "s".to_owned(), window };
+    assert_eq!(header(&answer(&reject, &[]), "Retry-After"), Some("90"));
+}
+
 #[test]
 fn maintenance_can_be_200_for_strict_compatibility() {
     let strict =

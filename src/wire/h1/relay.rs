@@ -16,6 +16,8 @@ use crate::wire::transport::Transport;
 
 /// Data up to this size joins what waits already, so that head and small body leave in one write.
 const JOIN_BYTES: usize = 16 * 1024;
+/// Room that a relay keeps while it waits for its source; a busy one fills more again at once, an idle one may never.
+const IDLE_BYTES_MAX: usize = 32 * 1024;
 /// Body bytes that are taken along with a request's head before there is an upstream connection.
 const ABSORB_BYTES: usize = 64 * 1024;
 
@@ -162,9 +164,20 @@ impl Relay {
         self.accepted = 0;
     }
 
+    /// The buffer with what the sink has not taken yet.
+    pub fn into_unwritten(mut self) -> Vec<u8> {
+        self.pending.drain(..self.written);
+        self.pending
+    }
+
     /// Gives the buffer back.
     pub fn into_buffer(self) -> Vec<u8> {
         self.pending
+    }
+
+    /// Gives the buffer back when everything is over.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
     }
 
     /// Takes body bytes that came with the head, before there is a sink; gives how many.
@@ -210,8 +223,11 @@ impl Relay {
             self.waiting = Waiting::Source;
             let mut scratch = buffers.scratch.borrow_mut();
             let mut fresh = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut *from).poll_read(cx, &mut fresh))
-                .map_err(|error| Broken::SourceClosed(Some(error)))?;
+            let Poll::Ready(read) = Pin::new(&mut *from).poll_read(cx, &mut fresh) else {
+                self.shrink();
+                return Poll::Pending;
+            };
+            read.map_err(|error| Broken::SourceClosed(Some(error)))?;
             let fresh = fresh.filled();
             self.moved_ms = now_ms;
             if fresh.is_empty() {
@@ -220,6 +236,13 @@ impl Relay {
             }
             let used = self.push(cx, now_ms, fresh, to)?;
             kept.extend_from_slice(fresh.get(used..).unwrap_or_default());
+        }
+    }
+
+    /// All is written, and nothing comes: a tunnel or an event stream may stay like this for hours.
+    fn shrink(&mut self) {
+        if self.pending.capacity() > IDLE_BYTES_MAX && self.written == self.pending.len() {
+            (self.pending, self.written) = (Vec::new(), 0);
         }
     }
 
@@ -369,4 +392,53 @@ impl Relay {
 
 fn none_is_an_error(wrote: usize) -> io::Result<usize> {
     if wrote == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(wrote) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (near, listener.accept().await.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_waits_for_more_keeps_no_large_buffer() {
+        const BYTES: usize = 32 << 20;
+        let (mut sender, mut from) = pair().await;
+        let (mut to, mut receiver) = pair().await;
+        let buffers = Buffers::default();
+        let mut relay = Relay::new(Vec::new(), Framing::UntilClose, false, 0);
+        let mut kept = Vec::new();
+        let received = {
+            let relaying =
+                poll_fn(|cx| relay.poll(cx, (&buffers, 0), (&mut from, &mut kept), &mut to));
+            let passing = async {
+                let sending = tokio::spawn(async move {
+                    sender.write_all(&vec![b'x'; BYTES]).await.unwrap();
+                    sender
+                });
+                let (mut received, mut scratch) = (0, vec![0; 1 << 16]);
+                while received < BYTES {
+                    received += receiver.read(&mut scratch).await.unwrap();
+                }
+                // The sender stays open: the relay waits for more.
+                (sending.await.unwrap(), received)
+            };
+            tokio::select! {
+                biased;
+                _ = relaying => panic!("the source is open"),
+                (_open, received) = passing => received,
+            }
+        };
+        assert_eq!(received, BYTES);
+        assert!(relay.pending.capacity() <= IDLE_BYTES_MAX, "{}", relay.pending.capacity());
+    }
 }

@@ -8,20 +8,20 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Numbers at one moment; what cannot be read is absent.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Process {
-    pub(crate) cpu_seconds: Option<f64>,
-    pub(crate) resident_bytes: Option<u64>,
-    pub(crate) virtual_bytes: Option<u64>,
-    pub(crate) threads: Option<u64>,
-    pub(crate) open_fds: Option<u64>,
-    pub(crate) max_fds: Option<u64>,
+pub struct Process {
+    pub cpu_seconds: Option<f64>,
+    pub resident_bytes: Option<u64>,
+    pub virtual_bytes: Option<u64>,
+    pub threads: Option<u64>,
+    pub open_fds: Option<u64>,
+    pub max_fds: Option<u64>,
     /// Time on a CPU by thread name: how busy each core's thread is.
-    pub(crate) thread_seconds: BTreeMap<String, f64>,
+    pub thread_seconds: BTreeMap<String, f64>,
 }
 
 impl Process {
     /// Reads `/proc/self`.
-    pub(crate) fn now() -> Self {
+    pub fn now() -> Self {
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         Self {

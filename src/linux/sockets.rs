@@ -1,4 +1,4 @@
-//! What only Linux can do.
+//! Socket options that only Linux has.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -15,6 +15,14 @@ const IS_OPENING: SockFilter = SockFilter::new(0x15, 0, 1, 0x02);
 const DROP: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 /// `ret #-1`: keep.
 const KEEP: SockFilter = SockFilter::new(0x06, 0, 0, u32::MAX);
+
+/// Ends a connection whose peer has not acknowledged what was sent for so long (`TCP_USER_TIMEOUT`).
+///
+/// # Errors
+/// The operating system's error.
+pub fn give_up_unacknowledged_after_ms(stream: &impl AsFd, ms: u32) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, ms)?)
+}
 
 /// Lets no new connection begin on a listening socket, while handshakes under way still end in its queue.
 ///

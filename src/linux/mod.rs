@@ -1,0 +1,4 @@
+//! What only Linux can do; the rest of the crate asks here.
+
+pub mod process;
+pub mod sockets;
