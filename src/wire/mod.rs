@@ -8,6 +8,7 @@ pub mod h1;
 pub mod io;
 pub mod listener;
 pub mod pool;
+mod seats;
 pub mod serve;
 pub mod transport;
 pub mod socket;

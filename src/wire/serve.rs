@@ -16,12 +16,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::semantics::trace::{Fresh, request_id};
 use crate::wire::answer::Answer;
+use crate::wire::seats::{Guest, Seat, Seats};
 use crate::wire::socket::{Accepted, Socket};
 
 const REQUEST_ID: &str = "X-Request-ID";
@@ -46,7 +47,7 @@ pub struct Asked {
 /// What one server allows.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeLimits {
-    /// Open connections; further ones wait in the kernel's queue.
+    /// Open connections; for a further one the quietest goes, or it waits in the kernel's queue.
     pub connections: usize,
     /// Bytes of a request head; beyond: 431.
     pub head_bytes: usize,
@@ -107,28 +108,36 @@ pub async fn serve<H, F>(
     H: Fn(Asked) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let mut seats = Seats::new(limits.connections);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             _ = stop.wait_for(|it| *it) => break,
             Some(_) = connections.join_next() => continue,
-            accepted = accept(&socket, &places) => accepted,
+            accepted = socket.accept() => accepted,
         };
-        match accepted {
-            Ok((Accepted::Tcp(stream, peer), place)) => {
-                let exchange = Exchanges { limits, handler: handler.clone(), peer: Some(peer) };
-                let stop = stop.clone();
-                connections.spawn(exchange.run(TokioIo::new(stream), place, stop));
-            }
-            Ok((Accepted::Unix(stream), place)) => {
-                let exchange = Exchanges { limits, handler: handler.clone(), peer: None };
-                connections.spawn(exchange.run(TokioIo::new(stream), place, stop.clone()));
-            }
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let seat = tokio::select! {
+            _ = stop.wait_for(|it| *it) => break,
+            seat = seats.take() => seat,
+        };
+        let (handler, stop) = (handler.clone(), stop.clone());
+        match accepted {
+            Accepted::Tcp(stream, peer) => {
+                let exchange = Exchanges { limits, handler, peer: Some(peer) };
+                connections.spawn(exchange.run(TokioIo::new(stream), seat, stop));
+            }
+            Accepted::Unix(stream) => {
+                let exchange = Exchanges { limits, handler, peer: None };
+                connections.spawn(exchange.run(TokioIo::new(stream), seat, stop));
             }
         }
     }
@@ -136,14 +145,6 @@ pub async fn serve<H, F>(
     let deadline = Instant::now() + limits.drain;
     while let Ok(Some(_)) = timeout_at(deadline, connections.join_next()).await {}
     connections.shutdown().await;
-}
-
-async fn accept(
-    socket: &Socket,
-    places: &Arc<Semaphore>,
-) -> std::io::Result<(Accepted, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
-    Ok((socket.accept().await?, place))
 }
 
 /// The exchanges of one connection.
@@ -158,14 +159,19 @@ where
     H: Fn(Asked) -> F + Clone + Send + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    async fn run<I>(self, io: I, _place: OwnedSemaphorePermit, mut stop: watch::Receiver<bool>)
+    async fn run<I>(self, io: I, seat: Seat, mut stop: watch::Receiver<bool>)
     where
         I: Read + Write + Unpin,
     {
         let Self { limits, handler, peer } = self;
+        let guest = Arc::clone(&seat.guest);
         let service = service_fn(move |request| {
-            let handler = handler.clone();
-            async move { exchange(&limits, handler, peer, request).await }
+            let (handler, asking) = (handler.clone(), Guest::asks(&guest));
+            async move {
+                let response = exchange(&limits, handler, peer, request).await;
+                drop(asking);
+                response
+            }
         });
         let mut builder = http1::Builder::new();
         builder
@@ -176,6 +182,7 @@ where
         let patience = tokio::select! {
             // An error is the client's: it went away, was too slow or spoke no HTTP; hyper has answered what it could.
             _ = connection.as_mut() => return,
+            () = seat.guest.told_to_leave() => return,
             _ = stop.wait_for(|it| *it) => limits.drain,
             () = tokio::time::sleep(limits.age) => limits.handler + limits.body,
         };
@@ -269,6 +276,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -414,6 +422,29 @@ mod tests {
         server.running.acquire().await.unwrap().forget();
         server.stop.send(true).unwrap();
         timeout(Duration::from_secs(10), server.ended).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn connections_that_ask_nothing_keep_nobody_out() {
+        let patient = Duration::from_hours(1);
+        let limits =
+            ServeLimits { connections: 3, head: patient, age: patient, ..Default::default() };
+        let server = echo(limits).await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        server.running.acquire().await.unwrap().forget();
+        let mut silent = Vec::new();
+        for _ in 0..9 {
+            silent.push(server.connect().await);
+        }
+        let text = server.ask(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+        server.release.add_permits(1);
+        let mut rest = Vec::new();
+        busy.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.starts_with(b"HTTP/1.1 200 "), "who is being answered stays");
     }
 
     #[tokio::test]
