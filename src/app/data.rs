@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::generation::live::Order;
-use crate::linux::sockets::refuse_new_connections;
+use crate::linux::sockets::{affordable_connections, refuse_new_connections};
 use crate::proxy::connection::{self, Downstream};
 use crate::proxy::core::{Core, Phase, Shared};
 use crate::proxy::own;
@@ -170,7 +170,7 @@ fn welcome(core: &Rc<Core>, stream: TcpStream, peer: Peer, refusing: &Rc<()>) {
     let _ = stream.set_nodelay(true);
     let spread = &core.shared.spread;
     let limit = core.gate().generation.config.limits.connections;
-    if spread.total() >= limit.min(core.shared.affordable) {
+    if spread.total() >= limit.min(affordable_connections()) {
         if Rc::strong_count(refusing) <= REFUSALS_MAX {
             spawn_local(refuse(Rc::clone(core), stream, peer, Rc::clone(refusing)));
         }

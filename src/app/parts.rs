@@ -20,7 +20,6 @@ use crate::config::findings::Finding;
 use crate::generation::live::{Live, Order};
 use crate::generation::reload::{Handle, Reloader};
 use crate::generation::{Gate, Generation};
-use crate::linux::sockets::affordable_connections;
 use crate::maintenance::switch::Switch;
 use crate::model::UnixMs;
 use crate::ops::{Ops, Readiness};
@@ -128,7 +127,6 @@ impl Parts {
             spread,
             bad_keys,
             admin: Arc::new(admin),
-            affordable: affordable_connections(),
             control: tokio::runtime::Handle::current(),
             no_service: metrics.service("-"),
         });

@@ -32,8 +32,6 @@ pub struct Shared {
     pub spread: Arc<Spread>,
     pub bad_keys: Arc<BadKeys>,
     pub admin: Arc<Admin>,
-    /// Client connections that the process has descriptors for.
-    pub affordable: usize,
     /// Where admin calls run.
     pub control: Handle,
     /// Counts what belongs to no service.
