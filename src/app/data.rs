@@ -22,7 +22,7 @@ use crate::proxy::reject::Reject;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::metrics::CoreMetrics;
 use crate::wire::clock::TICK;
-use crate::wire::linux::refuse_new_connections;
+use crate::wire::linux::{accept_without_delay, refuse_new_connections};
 use crate::wire::listener::Handed;
 
 /// Orders that may wait for a core.
@@ -72,6 +72,7 @@ async fn run(seat: Seat) -> io::Result<()> {
     let mut accepting = Vec::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
+        accept_without_delay(&listener)?;
         let listener = TcpListener::from_std(listener)?;
         accepting.push(spawn_local(accept(Rc::clone(&core), listener, inherited, phase.clone())));
     }
@@ -167,7 +168,6 @@ async fn accept(
 
 /// Decides on which core a connection lives, before anything is read from it.
 fn welcome(core: &Rc<Core>, stream: TcpStream, peer: Peer, refusing: &Rc<()>) {
-    let _ = stream.set_nodelay(true);
     let spread = &core.shared.spread;
     if spread.total() >= core.gate().generation.config.limits.connections {
         if Rc::strong_count(refusing) <= REFUSALS_MAX {
