@@ -30,10 +30,10 @@ const BATCHES_MAX: usize = 512;
 pub struct Line<'a> {
     pub unix_ms: u64,
     pub client: IpAddr,
-    pub method: &'a str,
+    pub method: &'a [u8],
     /// Canonical path without the query, or as sent if it was refused before.
-    pub path: &'a str,
-    pub authority: &'a str,
+    pub path: &'a [u8],
+    pub authority: &'a [u8],
     pub status: u16,
     /// Service, or `-`.
     pub service: &'a str,
@@ -43,7 +43,7 @@ pub struct Line<'a> {
     pub key: Option<&'a str>,
     /// Code of the refusal, if it was one.
     pub refusal: Option<&'a str>,
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     pub took: Duration,
     pub bytes_in: u64,
     pub bytes_out: u64,
@@ -278,15 +278,15 @@ mod tests {
         Line {
             unix_ms: 0,
             client: IpAddr::from([127, 0, 0, 1]),
-            method: "GET",
-            path,
-            authority: "a",
+            method: b"GET",
+            path: path.as_bytes(),
+            authority: b"a",
             status: 200,
             service: "-",
             upstream: None,
             key: None,
             refusal: None,
-            request_id: "-",
+            request_id: b"-",
             took: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,
