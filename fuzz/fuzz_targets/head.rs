@@ -49,8 +49,8 @@ fn written(head: &RequestHead<'_>, path: &str) -> Vec<u8> {
         client: &client,
         local_port: 8080,
         forward_key: false,
-        request_id: "id",
-        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        request_id: b"id",
+        traceparent: b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         key_name: None,
     };
     let mut out = Vec::new();

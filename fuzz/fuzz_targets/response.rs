@@ -22,7 +22,7 @@ fuzz_target!(|bytes: &[u8]| {
         version: Version::Http11,
         framing: head.framing,
         keep_alive: head.keep_alive,
-        request_id: "id",
+        request_id: b"id",
         bypassed: false,
     };
     let mut out = Vec::new();

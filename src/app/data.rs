@@ -14,7 +14,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use crate::generation::live::Order;
-use crate::linux::sockets::{affordable_connections, refuse_new_connections};
+use crate::linux::sockets::{accept_without_delay, affordable_connections, refuse_new_connections};
 use crate::proxy::connection::{self, Downstream};
 use crate::proxy::core::{Core, Phase, Shared};
 use crate::proxy::own;
@@ -72,6 +72,7 @@ async fn run(seat: Seat) -> io::Result<()> {
     let mut accepting = Vec::new();
     for listener in listeners {
         listener.set_nonblocking(true)?;
+        accept_without_delay(&listener)?;
         let listener = TcpListener::from_std(listener)?;
         accepting.push(spawn_local(accept(Rc::clone(&core), listener, inherited, phase.clone())));
     }
@@ -167,7 +168,6 @@ async fn accept(
 
 /// Decides on which core a connection lives, before anything is read from it.
 fn welcome(core: &Rc<Core>, stream: TcpStream, peer: Peer, refusing: &Rc<()>) {
-    let _ = stream.set_nodelay(true);
     let spread = &core.shared.spread;
     let limit = core.gate().generation.config.limits.connections;
     if spread.total() >= limit.min(affordable_connections()) {

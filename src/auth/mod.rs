@@ -33,6 +33,8 @@ pub struct KeyEntry {
     pub scopes: Vec<String>,
     /// SHA-256 of the key; identifies it over reloads.
     pub digest: [u8; 32],
+    /// Its place in the file, which finds its name again within one generation.
+    pub place: usize,
     pub not_before: Option<UnixMs>,
     pub expires_at: Option<UnixMs>,
 }
@@ -88,10 +90,12 @@ impl Keyring {
     pub fn build(keys: Vec<NewKey>) -> Self {
         let entries: Vec<KeyEntry> = keys
             .into_iter()
-            .map(|it| KeyEntry {
+            .enumerate()
+            .map(|(place, it)| KeyEntry {
                 name: it.name,
                 scopes: it.scopes,
                 digest: it.digest,
+                place,
                 not_before: it.not_before,
                 expires_at: it.expires_at,
             })
@@ -114,9 +118,9 @@ impl Keyring {
         self.entries.get(self.buckets.find(digest, now)?)
     }
 
-    /// Name of the key with this digest; for logs.
-    pub fn name_of(&self, digest: &[u8; 32]) -> Option<&str> {
-        self.entries.iter().find(|it| it.digest == *digest).map(|it| it.name.as_str())
+    /// Name of the key in this place of the file; for logs.
+    pub fn name_at(&self, place: usize) -> Option<&str> {
+        self.entries.get(place).map(|it| it.name.as_str())
     }
 
     /// All keys in file order, for those who list them.

@@ -1,5 +1,7 @@
 //! The nouns that every room shares; no I/O, no async.
 
+use std::net::Ipv4Addr;
+
 /// The name of the product in `Via`, `Proxy-Status`, realms and logs.
 pub const PRODUCT: &str = "headgate";
 
@@ -48,6 +50,22 @@ pub enum Access {
     Public,
     /// A key with this scope.
     Key(String),
+}
+
+/// Appends an IPv4 address in one go: requests and log lines have several.
+pub fn push_ipv4(out: &mut Vec<u8>, ip: Ipv4Addr) {
+    let mut text = [b'.'; 16];
+    let mut end = 0;
+    for octet in ip.octets() {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let first = if octet >= 100 { 0 } else { 1 + usize::from(octet < 10) };
+        for digit in digits.get(first..).unwrap_or_default() {
+            text[end] = b'0' + digit;
+            end += 1;
+        }
+        end += 1;
+    }
+    out.extend_from_slice(text.get(..end - 1).unwrap_or_default());
 }
 
 /// Lower-case hex of bytes.

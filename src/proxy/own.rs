@@ -68,7 +68,8 @@ pub async fn admin<D: Transport>(
     let mut out = core.buffers.take();
     encode::answer(&mut out, &answer, asked.version, asked.keep, asked.head_only);
     asked.record.answered(answer.status, out.len() as u64);
-    asked.record.log(core, Some(&core.gate()), None, (&method, &asked.path, &asked.authority));
+    let what = (method.as_bytes(), asked.path.as_bytes(), asked.authority.as_bytes());
+    asked.record.log(core, Some(&core.gate()), None, what);
     match send(core, down, out).await {
         false => After::Abort,
         true if asked.keep => After::Keep,

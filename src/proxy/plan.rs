@@ -177,7 +177,7 @@ pub fn refuse_unread(core: &Core, gate: &Pinned, peer: &Peer, reject: &Reject) -
     encode::answer(&mut out, &answer, Version::Http11, false, false);
     record.answered(answer.status, out.len() as u64);
     record.refused(reject.code());
-    record.log(core, Some(gate), None, ("-", "-", "-"));
+    record.log(core, Some(gate), None, (b"-", b"-", b"-"));
     Answering { out, rest: Rest::Close }
 }
 
@@ -234,14 +234,14 @@ impl<'a> Seen<'_, 'a> {
             client: self.client,
             local_port: self.peer.local_port,
             forward_key: settings.forward_key,
-            request_id: record.request_id.as_str(),
-            traceparent: traceparent.as_str(),
+            request_id: record.request_id.as_bytes(),
+            traceparent: traceparent.as_bytes(),
             key_name: forward.key.map(|it| it.name.as_str()),
         };
         encode::request(&mut out, self.head, &rewrite);
         if let Some(key) = forward.key {
             self.core.metrics.key_used_at(&key.name, self.now());
-            record.key = Some(key.digest);
+            record.key = Some(key.place);
         }
         let head_bytes = out.len();
         let chunked = self.head.framing == Framing::Chunked;
@@ -383,7 +383,11 @@ impl<'a> Seen<'_, 'a> {
             self.core,
             Some(self.gate),
             service.map(Arc::as_ref),
-            (self.head.method, self.head.raw_path, self.head.authority),
+            (
+                self.head.method.as_bytes(),
+                self.head.raw_path.as_bytes(),
+                self.head.authority.as_bytes(),
+            ),
         );
         Plan::Answer(Answering {
             out,

@@ -18,8 +18,8 @@ pub struct Record {
     at: UnixMs,
     client: IpAddr,
     pub request_id: ShortText,
-    /// Digest of the admitted key; its name is looked up when the line is written.
-    pub key: Option<[u8; 32]>,
+    /// Place of the admitted key in its generation; its name is looked up when the line is written.
+    pub key: Option<usize>,
     /// The same name, kept when the gate is let go of.
     pub key_name: Option<String>,
     pub upstream: Option<SocketAddr>,
@@ -63,13 +63,13 @@ impl Record {
         self.refusal = Some(code);
     }
 
-    /// Writes line and metrics. `what` is method, path and authority; the gate is needed for the key's name only.
+    /// Writes line and metrics. `what` is method, path and authority; the gate is the one that admitted the key, for its name.
     pub fn log(
         &self,
         core: &Core,
         gate: Option<&Pinned>,
         service: Option<&LiveService>,
-        (method, path, authority): (&str, &str, &str),
+        (method, path, authority): (&[u8], &[u8], &[u8]),
     ) {
         let took = self.began.elapsed();
         let metrics = service.map_or(&core.shared.no_service, |it| &it.metrics);
@@ -90,7 +90,7 @@ impl Record {
             upstream: self.upstream,
             key,
             refusal: self.refusal,
-            request_id: self.request_id.as_str(),
+            request_id: self.request_id.as_bytes(),
             took,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
@@ -100,7 +100,7 @@ impl Record {
 
 impl Record {
     fn key_in<'g>(&self, gate: Option<&'g Pinned>) -> Option<&'g str> {
-        gate.zip(self.key.as_ref()).and_then(|(gate, key)| gate.generation.keyring.name_of(key))
+        gate.zip(self.key).and_then(|(gate, key)| gate.generation.keyring.name_at(key))
     }
 
     /// Keeps the key's name, so that the gate can be let go of.
@@ -122,15 +122,37 @@ impl Witness for Routed {
 }
 
 /// Method, path without query, and authority of an encoded request head, whose second line is `Host`.
-pub fn described(head: &[u8]) -> (&str, &str, &str) {
-    let line = |from: &'_ [u8]| memchr::memchr(b'\r', from).unwrap_or(from.len());
+pub fn described(head: &[u8]) -> (&[u8], &[u8], &[u8]) {
+    let line = |from: &[u8]| memchr::memchr(b'\r', from).unwrap_or(from.len());
     let (first, rest) = head.split_at(line(head));
     let second = rest.get(2..).unwrap_or_default();
     let second = second.get(..line(second)).unwrap_or_default();
-    let mut words = str::from_utf8(first).unwrap_or_default().split(' ');
-    let method = words.next().unwrap_or("-");
-    let target = words.next().unwrap_or("-");
-    let authority =
-        str::from_utf8(second).ok().and_then(|it| it.strip_prefix("Host: ")).unwrap_or("-");
-    (method, target.split('?').next().unwrap_or(target), authority)
+    let (method, rest) = split(first, memchr::memchr(b' ', first));
+    let (path, _) = split(rest, memchr::memchr2(b' ', b'?', rest));
+    (method, path, second.strip_prefix(b"Host: ").unwrap_or(b"-"))
+}
+
+/// What is before and after the byte at `at`.
+fn split(text: &[u8], at: Option<usize>) -> (&[u8], &[u8]) {
+    let (before, rest) = text.split_at(at.unwrap_or(text.len()));
+    (before, rest.get(1..).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::described;
+
+    #[test]
+    fn a_head_is_described_without_its_query() {
+        let table: &[(&[u8], [&[u8]; 3])] = &[
+            (b"GET /a?b c HTTP/1.1\r\nHost: x\r\nA: b\r\n\r\n", [b"GET", b"/a", b"x"]),
+            (b"GET / HTTP/1.1\r\nHost: \r\n\r\n", [b"GET", b"/", b""]),
+            (b"OPTIONS * HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", [b"OPTIONS", b"*", b"[::1]:80"]),
+            (b"GET", [b"GET", b"", b"-"]),
+            (b"", [b"", b"", b"-"]),
+        ];
+        for (head, [method, path, authority]) in table {
+            assert_eq!(described(head), (*method, *path, *authority));
+        }
+    }
 }

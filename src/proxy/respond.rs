@@ -132,7 +132,7 @@ impl<D: Transport> Passing<'_, D> {
             version: self.forwarding.version,
             framing,
             keep_alive,
-            request_id: self.forwarding.record.request_id.as_str(),
+            request_id: self.forwarding.record.request_id.as_bytes(),
             bypassed: self.forwarding.bypassed,
         };
         encode::response(self.response.queue(), head, &rewrite);

@@ -24,22 +24,27 @@ pub fn is_hidden(c: char) -> bool {
 }
 
 /// Whether every byte is plain; without early exit, so that it compiles to vector instructions.
-fn is_plain(text: &str) -> bool {
-    text.bytes()
-        .fold(true, |plain, it| plain & (0x20..0x7f).contains(&it) & (it != b'"') & (it != b'\\'))
+fn is_plain(text: &[u8]) -> bool {
+    text.iter()
+        .fold(true, |plain, it| plain & (0x20..0x7f).contains(it) & (*it != b'"') & (*it != b'\\'))
 }
 
 /// Whether `text` stands for itself everywhere: no quoting, no escape, not empty.
-pub fn is_bare(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|it| PLAIN[usize::from(it)] && !matches!(it, b' ' | b'='))
+pub fn is_bare(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|it| PLAIN[usize::from(*it)] && !matches!(it, b' ' | b'='))
+}
+
+/// The same as [`push_quoted`] for bytes that should be text; what is none becomes U+FFFD.
+pub fn push_quoted_bytes(out: &mut Vec<u8>, text: &[u8]) {
+    if text.len() <= FIELD_BYTES_MAX && is_plain(text) {
+        out.extend_from_slice(text);
+    } else {
+        push_quoted(out, &String::from_utf8_lossy(text));
+    }
 }
 
 /// Appends `text`, cut at [`FIELD_BYTES_MAX`], as the inside of a JSON string.
 pub fn push_quoted(out: &mut Vec<u8>, text: &str) {
-    if text.len() <= FIELD_BYTES_MAX && is_plain(text) {
-        out.extend_from_slice(text.as_bytes());
-        return;
-    }
     let kept = text.split_at(text.floor_char_boundary(FIELD_BYTES_MAX)).0;
     let mut rest = kept;
     while let Some(at) = rest.bytes().position(|it| !PLAIN[usize::from(it)]) {
@@ -84,7 +89,7 @@ mod tests {
 
     fn quoted(text: &str) -> String {
         let mut out = Vec::new();
-        push_quoted(&mut out, text);
+        push_quoted_bytes(&mut out, text.as_bytes());
         String::from_utf8(out).unwrap()
     }
 
@@ -98,6 +103,13 @@ mod tests {
                 assert_eq!(back, c.to_string());
             }
         }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_replaced() {
+        let mut out = Vec::new();
+        push_quoted_bytes(&mut out, b"a\xff\"");
+        assert_eq!(String::from_utf8(out).unwrap(), "a\u{fffd}\\\"");
     }
 
     #[test]
@@ -123,7 +135,7 @@ mod tests {
             ("é", false),
             ("\u{7f}", false),
         ] {
-            assert_eq!(is_bare(text), bare, "{text:?}");
+            assert_eq!(is_bare(text.as_bytes()), bare, "{text:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::model::UnixMs;
+use crate::model::{UnixMs, push_ipv4};
 use crate::telemetry::access_log::Line;
 use crate::telemetry::escape;
 
@@ -55,15 +55,15 @@ impl Formatter {
         push_text(out, form, key!(form, "authority"), line.authority);
         push_text(out, form, key!(form, "path"), line.path);
         push_number(out, key!(form, "status"), u64::from(line.status));
-        push_text(out, form, key!(form, "service"), line.service);
+        push_text(out, form, key!(form, "service"), line.service.as_bytes());
         if let Some(upstream) = line.upstream {
             quoted(out, form, key!(form, "upstream"), |out| push_address(out, upstream));
         }
         if let Some(key) = line.key {
-            push_text(out, form, key!(form, "key"), key);
+            push_text(out, form, key!(form, "key"), key.as_bytes());
         }
         if let Some(refusal) = line.refusal {
-            push_text(out, form, key!(form, "refusal"), refusal);
+            push_text(out, form, key!(form, "refusal"), refusal.as_bytes());
         }
         push_text(out, form, key!(form, "request_id"), line.request_id);
         out.extend_from_slice(key!(form, "took_ms"));
@@ -101,14 +101,14 @@ fn quoted(out: &mut Vec<u8>, form: Form, key: &[u8], value: impl FnOnce(&mut Vec
 }
 
 /// A value that somebody else chose.
-fn push_text(out: &mut Vec<u8>, form: Form, key: &[u8], value: &str) {
+fn push_text(out: &mut Vec<u8>, form: Form, key: &[u8], value: &[u8]) {
     out.extend_from_slice(key);
     if form == Form::Text && value.len() <= escape::FIELD_BYTES_MAX && escape::is_bare(value) {
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(value);
         return;
     }
     out.push(b'"');
-    escape::push_quoted(out, value);
+    escape::push_quoted_bytes(out, value);
     out.push(b'"');
 }
 
@@ -145,14 +145,7 @@ fn push_fraction(out: &mut Vec<u8>, value: u64) {
 
 fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
-        IpAddr::V4(it) => {
-            for (at, octet) in it.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                push_decimal(out, u64::from(octet));
-            }
-        }
+        IpAddr::V4(it) => push_ipv4(out, it),
         IpAddr::V6(it) => {
             let _ = write!(out, "{it}");
         }
@@ -162,7 +155,7 @@ fn push_ip(out: &mut Vec<u8>, ip: IpAddr) {
 fn push_address(out: &mut Vec<u8>, address: SocketAddr) {
     match address {
         SocketAddr::V4(it) => {
-            push_ip(out, IpAddr::V4(*it.ip()));
+            push_ipv4(out, *it.ip());
             out.push(b':');
             push_decimal(out, u64::from(it.port()));
         }
@@ -181,6 +174,7 @@ mod tests {
     use super::*;
 
     fn line<'a>(method: &'a str, authority: &'a str, path: &'a str) -> Line<'a> {
+        let [method, authority, path] = [method, authority, path].map(str::as_bytes);
         Line {
             unix_ms: 1_795_502_400_007,
             client: IpAddr::from([192, 0, 2, 70]),
@@ -192,7 +186,7 @@ mod tests {
             upstream: Some(SocketAddr::from(([127, 0, 0, 1], 8000))),
             key: None,
             refusal: None,
-            request_id: "4f2a",
+            request_id: b"4f2a",
             took: Duration::from_micros(1_002_034),
             bytes_in: 0,
             bytes_out: 18_446_744_073_709_551_615,

@@ -1,7 +1,7 @@
 //! Idle upstream connections of one core, by endpoint.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ const PER_ENDPOINT_MAX: usize = 256;
 /// The pool of one core. The connection used last is used first, so that the rest can grow old and go.
 #[derive(Debug)]
 pub struct Pool<U> {
-    idle: RefCell<HashMap<u64, Vec<Idle<U>>>>,
+    idle: RefCell<BTreeMap<u64, Vec<Idle<U>>>>,
     clock: Rc<Clock>,
 }
 
@@ -29,7 +29,7 @@ struct Idle<U> {
 impl<U: Transport> Pool<U> {
     /// An empty pool.
     pub fn new(clock: Rc<Clock>) -> Self {
-        Self { idle: RefCell::new(HashMap::new()), clock }
+        Self { idle: RefCell::new(BTreeMap::new()), clock }
     }
 
     /// A connection to this endpoint that is young enough, open and silent.

@@ -19,8 +19,8 @@ pub struct RequestRewrite<'a> {
     pub local_port: u16,
     /// Whether `X-API-KEY` is forwarded.
     pub forward_key: bool,
-    pub request_id: &'a str,
-    pub traceparent: &'a str,
+    pub request_id: &'a [u8],
+    pub traceparent: &'a [u8],
     /// Name of the admitted key, sent as `X-Headgate-Client`; the header is removed when there is none.
     pub key_name: Option<&'a str>,
 }
@@ -117,8 +117,8 @@ fn put_identity(out: &mut Vec<u8>, head: &RequestHead<'_>, rewrite: &RequestRewr
         Version::Http11 => b"1.1 headgate\r\n",
         Version::Http2 => b"2 headgate\r\n",
     });
-    put_field(out, b"X-Request-ID", rewrite.request_id.as_bytes());
-    put_field(out, b"traceparent", rewrite.traceparent.as_bytes());
+    put_field(out, b"X-Request-ID", rewrite.request_id);
+    put_field(out, b"traceparent", rewrite.traceparent);
     if let Some(name) = rewrite.key_name {
         put_field_text(out, "X-Headgate-Client", name);
     }
@@ -170,7 +170,7 @@ pub struct ResponseRewrite<'a> {
     pub framing: Framing,
     /// Whether the connection to the client is kept.
     pub keep_alive: bool,
-    pub request_id: &'a str,
+    pub request_id: &'a [u8],
     /// `X-Headgate-Maintenance: bypassed`.
     pub bypassed: bool,
 }
@@ -195,7 +195,7 @@ pub fn response(out: &mut Vec<u8>, head: &ResponseHead<'_>, rewrite: &ResponseRe
         }
     }
     put_framing(out, rewrite.framing);
-    put_field(out, b"X-Request-ID", rewrite.request_id.as_bytes());
+    put_field(out, b"X-Request-ID", rewrite.request_id);
     if rewrite.bypassed {
         out.extend_from_slice(b"X-Headgate-Maintenance: bypassed\r\n");
     }
@@ -354,8 +354,8 @@ mod tests {
             client,
             local_port: 8080,
             forward_key: false,
-            request_id: id.as_str(),
-            traceparent: trace.as_str(),
+            request_id: id.as_bytes(),
+            traceparent: trace.as_bytes(),
             key_name: None,
         };
         edit(&mut rewrite);
@@ -499,7 +499,7 @@ mod tests {
             version: Version::Http11,
             framing: head.framing,
             keep_alive: true,
-            request_id: "id",
+            request_id: b"id",
             bypassed: false,
         };
         edit(&mut rewrite);

@@ -3,6 +3,8 @@
 use std::io::Write;
 use std::net::IpAddr;
 
+use crate::model::push_ipv4;
+
 /// `name: value` with its line end.
 #[inline]
 pub(super) fn put_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
@@ -38,14 +40,7 @@ pub(super) fn put_number(out: &mut Vec<u8>, mut number: u64) {
 /// An address without brackets.
 pub(super) fn put_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets().map(u64::from);
-            put_number(out, a);
-            for octet in [b, c, d] {
-                out.push(b'.');
-                put_number(out, octet);
-            }
-        }
+        IpAddr::V4(ip) => push_ipv4(out, ip),
         // A Vec takes every write.
         IpAddr::V6(ip) => drop(write!(out, "{ip}")),
     }
