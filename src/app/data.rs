@@ -15,8 +15,9 @@ use tokio::time::Instant;
 
 use crate::generation::live::Order;
 use crate::linux::sockets::{accept_without_delay, affordable_connections, refuse_new_connections};
-use crate::proxy::connection::{self, Downstream};
+use crate::proxy::connection;
 use crate::proxy::core::{Core, Phase, Shared};
+use crate::proxy::downstream::Downstream;
 use crate::proxy::own;
 use crate::proxy::plan::{Peer, refuse_unread};
 use crate::proxy::reject::Reject;

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::io::ReadBuf;
 
 use crate::proxy::core::{Core, Phase};
+use crate::proxy::downstream::{After, Downstream};
 use crate::proxy::forward;
 use crate::proxy::own;
 use crate::proxy::plan::{Peer, Plan, plan, refuse_unread};
 use crate::proxy::reject::Reject;
-use crate::wire::clock::{Alarm, after};
+use crate::wire::clock::after;
 use crate::wire::h1::read::{HeadReader, NoHead};
 use crate::wire::transport::Transport;
 
@@ -26,28 +27,6 @@ const WARM_MAX: usize = 256;
 const LINGER: Duration = Duration::from_secs(2);
 /// What it may send meanwhile.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
-
-/// What becomes of the connection after an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum After {
-    /// The next request may follow.
-    Keep,
-    /// The last answer was sent to a request that was read whole: just closed.
-    Close,
-    /// The last answer was sent and the client may still be sending: closed in a way that lets it read the answer.
-    Linger,
-    /// Nothing more to say: the client has gone, or what was sent must not look complete.
-    Abort,
-}
-
-/// A downstream connection and what was read from it too early.
-#[derive(Debug)]
-pub struct Downstream<D> {
-    pub connection: D,
-    pub kept: Vec<u8>,
-    pub alarm: Alarm,
-    pub peer: Peer,
-}
 
 /// Serves a connection to its end.
 pub async fn serve<D: Transport>(core: Rc<Core>, connection: D, peer: Peer) {

@@ -13,7 +13,7 @@ use crate::admin::Admin;
 use crate::auth::bad_keys::BadKeys;
 use crate::generation::Gate;
 use crate::generation::live::Live;
-use crate::proxy::tunnel::Tunnels;
+use crate::proxy::tunnels::Tunnels;
 use crate::semantics::trace::Fresh;
 use crate::telemetry::access_log::CoreLog;
 use crate::telemetry::metrics::{CoreMetrics, ServiceMetrics};

@@ -1,53 +1,13 @@
 //! How long an exchange may wait, for whom, and what it means when it has.
 
-use std::time::Duration;
-
-use crate::config::{Config, ServiceTimeouts};
 use crate::proxy::core::Core;
 use crate::proxy::exchange::{Exchange, Outcome, RequestState};
+use crate::proxy::patience::Mark;
 use crate::proxy::plan::Forwarding;
 use crate::proxy::reject::Reject;
 use crate::wire::clock::after;
 use crate::wire::h1::relay::Waiting;
 use crate::wire::transport::Transport;
-
-/// The time-outs of one exchange, copied so that no generation is held.
-#[derive(Clone, Copy, Debug)]
-pub struct Patience {
-    pub connect: Duration,
-    pub response_head: Duration,
-    response_stall: Duration,
-    request: Option<Duration>,
-    body_stall: Duration,
-    write_stall: Duration,
-    min_body_rate: u64,
-    min_rate_grace: Duration,
-    pub response_head_bytes: usize,
-}
-
-impl Patience {
-    /// Of a service under a config.
-    pub fn of(service: &ServiceTimeouts, config: &Config) -> Self {
-        Self {
-            connect: service.connect,
-            response_head: service.response_head,
-            response_stall: service.response_stall,
-            request: service.request,
-            body_stall: config.timeouts.body_stall,
-            write_stall: config.timeouts.write_stall,
-            min_body_rate: config.limits.min_body_rate,
-            min_rate_grace: config.limits.min_rate_grace,
-            response_head_bytes: config.limits.response_head_bytes,
-        }
-    }
-}
-
-/// How much of a body had come at a time of the core's clock.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    at_ms: u64,
-    received: u64,
-}
 
 impl<U: Transport> Exchange<U> {
     /// When the exchange has waited too long, by the core's clock.

@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
+use crate::config::Retry;
 use crate::generation::LiveService;
 use crate::model::Coverage;
-use crate::proxy::connection::Downstream;
 use crate::proxy::core::Core;
-use crate::proxy::deadlines::{Mark, Patience};
-use crate::proxy::forward::may_repeat;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::patience::{Mark, Patience};
 use crate::proxy::plan::Forwarding;
 use crate::proxy::reject::Reject;
 use crate::proxy::respond::{Answered, Passing};
@@ -387,4 +387,15 @@ impl<U: Transport> Exchange<U> {
         }
         false
     }
+}
+
+/// Whether a request that got no response may be sent again: where nothing was taken; where the route asks for more, also
+/// after connections that had idled, and once after one that had not, to another endpoint.
+fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
+    let nothing_taken = forwarding.request.accepted == 0;
+    nothing_taken
+        || (forwarding.retry == Retry::Idempotent
+            && forwarding.idempotent
+            && forwarding.request.has_ended()
+            && (pooled || !forwarding.repeated))
 }

@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::config::Retry;
 use crate::generation::LiveService;
 use crate::model::UnixMs;
-use crate::proxy::connection::{After, Downstream};
 use crate::proxy::core::Core;
-use crate::proxy::deadlines::Patience;
+use crate::proxy::downstream::{After, Downstream};
 use crate::proxy::exchange::{Exchange, Outcome};
 use crate::proxy::own;
+use crate::proxy::patience::Patience;
 use crate::proxy::plan::Forwarding;
 use crate::proxy::record::described;
 use crate::proxy::reject::{Asked, Reject};
-use crate::proxy::tunnel::{self, End, Terms};
+use crate::proxy::tunnel::{self, End};
+use crate::proxy::tunnels::Terms;
 use crate::semantics::head::{HeadLimits, Parsed, Storage, parse_request};
 use crate::wire::balance::{Endpoint, Pending};
 use crate::wire::h1::encode;
@@ -214,17 +214,6 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Release);
     }
-}
-
-/// Whether a request that got no response may be sent again: where nothing was taken; where the route asks for more, also
-/// after connections that had idled, and once after one that had not, to another endpoint.
-pub fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
-    let nothing_taken = forwarding.request.accepted == 0;
-    nothing_taken
-        || (forwarding.retry == Retry::Idempotent
-            && forwarding.idempotent
-            && forwarding.request.has_ended()
-            && (pooled || !forwarding.repeated))
 }
 
 /// Sends a refusal in the form that the request asked for; its head is read again from what was to be sent.

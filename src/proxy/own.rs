@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::io::ReadBuf;
 
-use crate::proxy::connection::{After, Downstream};
 use crate::proxy::core::Core;
+use crate::proxy::downstream::{After, Downstream};
 use crate::proxy::plan::{AdminExchange, Answering, Rest};
 use crate::proxy::reject::{Asked, Reject};
 use crate::semantics::head::Framing;

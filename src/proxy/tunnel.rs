@@ -1,122 +1,17 @@
 //! Two connections become one after a 101, until one side ends, idles or is told to.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::config::OnRevoke;
-use crate::generation::{Gate, LiveService};
-use crate::model::{Coverage, UnixMs};
 use crate::proxy::core::Core;
+use crate::proxy::tunnels::{Open, Terms};
 use crate::semantics::head::Framing;
-use crate::wire::clock::{Alarm, Clock};
+use crate::wire::clock::Alarm;
 use crate::wire::h1::relay::{Broken, Relay};
 use crate::wire::transport::Transport;
-
-/// The tunnels of one core.
-#[derive(Debug, Default)]
-pub struct Tunnels {
-    open: RefCell<HashMap<u64, Rc<Open>>>,
-    next: Cell<u64>,
-}
-
-/// What a tunnel keeps of its route and key: never the generation.
-#[derive(Debug)]
-struct Open {
-    service: Arc<LiveService>,
-    key: Option<[u8; 32]>,
-    /// What the key opened when it was admitted.
-    scopes: Vec<String>,
-    on_revoke: OnRevoke,
-    /// When the key ends by itself; no reload tells of that.
-    key_ends: Cell<Option<UnixMs>>,
-    told_to_close: Cell<bool>,
-    waker: Option<Waker>,
-}
-
-impl Open {
-    fn close(&self) {
-        self.told_to_close.set(true);
-        self.wake();
-    }
-
-    /// Closes if the gate no longer holds the key, or it has lost a scope.
-    fn check_key(&self, gate: &Gate, now: UnixMs) {
-        let Some(key) = self.key.as_ref().filter(|_| self.on_revoke == OnRevoke::Close) else {
-            return;
-        };
-        match gate.generation.keyring.holder(key, now) {
-            Some(it) if self.scopes.iter().all(|scope| it.has(scope)) => {
-                if self.key_ends.replace(it.expires_at) != it.expires_at {
-                    self.wake();
-                }
-            }
-            _ => self.close(),
-        }
-    }
-
-    fn key_due_ms(&self, clock: &Clock) -> u64 {
-        self.key_ends.get().map_or(u64::MAX, |end| {
-            clock.now_ms().saturating_add(end.0.saturating_sub(clock.unix().0))
-        })
-    }
-
-    fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
-        }
-    }
-}
-
-impl Tunnels {
-    /// How many are open.
-    pub fn len(&self) -> usize {
-        self.open.borrow().len()
-    }
-
-    /// Whether none is open.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Closes those whose key the gate no longer holds, or holds with fewer scopes (unless their route keeps them).
-    pub fn close_revoked(&self, gate: &Gate, now: UnixMs) {
-        self.open.borrow().values().for_each(|it| it.check_key(gate, now));
-    }
-
-    /// Closes those of one service, or of all covered ones; gives how many.
-    pub fn close_covered(&self, service: Option<&str>) -> usize {
-        let open = self.open.borrow();
-        let covered = open.values().filter(|it| match service {
-            Some(name) => it.service.service.name == name,
-            None => it.service.service.coverage == Coverage::Covered,
-        });
-        covered.inspect(|it| it.close()).count()
-    }
-
-    fn add(&self, tunnel: Rc<Open>) -> u64 {
-        let id = self.next.get();
-        self.next.set(id + 1);
-        self.open.borrow_mut().insert(id, tunnel);
-        id
-    }
-}
-
-/// What a tunnel lives by.
-#[derive(Debug)]
-pub struct Terms {
-    pub service: Arc<LiveService>,
-    /// Digest of the key that opened it.
-    pub key: Option<[u8; 32]>,
-    /// What that key opened then.
-    pub scopes: Vec<String>,
-    pub on_revoke: OnRevoke,
-    pub idle: Duration,
-}
 
 /// Removes a tunnel from its core's list however it ends.
 struct Listed<'a> {
@@ -126,7 +21,7 @@ struct Listed<'a> {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.core.tunnels.open.borrow_mut().remove(&self.id);
+        self.core.tunnels.remove(self.id);
         self.core.metrics.tunnel_closed();
     }
 }
@@ -156,16 +51,14 @@ pub async fn run<D: Transport, U: Transport>(
     down: End<'_, D>,
     up: End<'_, U>,
 ) -> Passed {
-    let Terms { service, key, scopes, on_revoke, idle } = terms;
-    let open = Rc::new(Open {
-        service,
-        key,
-        scopes,
-        on_revoke,
-        key_ends: Cell::new(None),
-        told_to_close: Cell::new(false),
-        waker: alarm.waker(),
-    });
+    let idle = terms.idle;
+    // Whoever closes a tunnel wakes its task.
+    poll_fn(|cx| {
+        alarm.listen(cx);
+        Poll::Ready(())
+    })
+    .await;
+    let open = Rc::new(Open::new(terms, alarm.waker()));
     let _listed = Listed { core, id: core.tunnels.add(Rc::clone(&open)) };
     core.metrics.tunnel_opened();
     // The gate may have changed between the decision and the listing.
@@ -180,12 +73,12 @@ pub async fn run<D: Transport, U: Transport>(
         up_ended: false,
         down_ended: false,
     };
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         let ended = both.poll(cx, core, (&mut down, &mut up));
         if open.key_due_ms(&core.clock) <= core.clock.now_ms() {
             open.check_key(&core.gate(), core.clock.unix());
         }
-        if ended.is_ready() || open.told_to_close.get() {
+        if ended.is_ready() || open.is_told_to_close() {
             return Poll::Ready(());
         }
         let due = both.due_ms(idle).min(open.key_due_ms(&core.clock));

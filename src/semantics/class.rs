@@ -47,6 +47,9 @@ pub enum Class {
     SetCookie,
     /// `X-Headgate-*`: said by the gate alone, so dropped from both sides.
     Headgate,
+    /// `X-Original-URL`, `X-Rewrite-URL`: some frameworks take them for the path, so what was authorised would not be what
+    /// is served. Dropped from requests.
+    PathOverride,
     /// A name of the list above spelt with `_` for `-`: CGI, WSGI and PHP read both as one (CVE-2026-39858).
     /// Refused in requests, dropped from responses.
     Shadow,
@@ -109,6 +112,8 @@ fn classify_long(name: &[u8], first: u8) -> Class {
 fn classify_x(name: &[u8]) -> Class {
     let known = match name.len() {
         12 => pick(name, [(b"x-request-id", Class::RequestId)]),
+        13 => pick(name, [(b"x-rewrite-url", Class::PathOverride)]),
+        14 => pick(name, [(b"x-original-url", Class::PathOverride)]),
         15 => pick(name, [(b"x-forwarded-for", Class::XForwardedFor)]),
         16 => pick(
             name,
@@ -238,6 +243,8 @@ mod tests {
         ("content-length", Class::ContentLength),
         ("http2-settings", Class::HopByHop),
         ("sec-fetch-site", Class::FetchContext),
+        ("x-rewrite-url", Class::PathOverride),
+        ("x-original-url", Class::PathOverride),
         ("x-forwarded-for", Class::XForwardedFor),
         ("x-forwarded-uri", Class::XForwardedOther),
         ("x-forwarded-host", Class::XForwardedHost),

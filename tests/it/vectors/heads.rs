@@ -352,6 +352,7 @@ pub(crate) const HEADS: &[Head] = &[
     refuse("two expectations", post!("Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 1\r\n", "a"), 417, "expectation"),
     refuse("empty expectation", post!("Expect:\r\nContent-Length: 1\r\n", "a"), 417, "expectation"),
     // What an untrusted peer says about others.
+    pass("a path of its own", get!("X-Original-URL: /api/admin/x\r\nX-Rewrite-Url: /api/admin/x\r\n"), &[], &["original", "rewrite", "/api/admin"]),
     pass("spoofed x-forwarded-*", get!("X-Forwarded-For: 198.51.100.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: spoof.test\r\nX-Forwarded-Port: 4711\r\nX-Forwarded-Prefix: /spoof\r\nX-Forwarded-Uri: /spoof\r\n"), &["\r\nX-Forwarded-Proto: http\r\n", "\r\nX-Forwarded-Host: gate.test\r\n"], &["198.51.100.9", "https", "spoof", "4711"]),
     pass("spoofed forwarded", get!("Forwarded: for=198.51.100.9\r\nX-Real-IP: 198.51.100.9\r\n"), &["\r\nX-Real-IP: "], &["\r\nforwarded:", "198.51.100.9"]),
     pass("spoofed identity", get!("X-Headgate-Client: admin\r\nX-Headgate-Maintenance: bypassed\r\n"), NOTHING, &["x-headgate"]),
