@@ -18,9 +18,11 @@ use crate::app::control::{inherit, open_admin, open_ops};
 use crate::app::origin::{Origin, as_text};
 use crate::app::parts::{Control, Parts};
 use crate::app::signals::{End, Signals};
+use crate::config::Config;
 use crate::config::findings::Finding;
 use crate::linux::sockets::{affordable_connections, raise_descriptors};
 use crate::maintenance::store::StoreError;
+use crate::model::SCOPE_ADMIN;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::listener::{self, Inherited};
 
@@ -51,6 +53,11 @@ pub enum AppError {
     State { dir: PathBuf, source: StoreError },
     #[error("a thread could not be started")]
     Thread(#[source] io::Error),
+    #[error(
+        "the inherited admin socket can be reached from outside and no key has the scope `admin`; \
+         add such a key, or bind the socket to loopback"
+    )]
+    OpenAdmin,
     #[error("no random numbers to be had")]
     Random,
     #[error("core {0} ended by itself; the log says why")]
@@ -99,10 +106,17 @@ pub async fn run(start: Start) -> Result<(), AppError> {
         (None, Some(address)) => Some(open_ops(address).await?),
         (None, None) => None,
     };
+    if admin.as_ref().is_some_and(|it| !it.is_local()) && !has_admin_key(&parts.config()) {
+        return Err(AppError::OpenAdmin);
+    }
     let cores = parts.start_cores(data, access_log, json)?;
     let running = parts.start_control(Control { admin, ops });
 
     let (ask, asked) = watch::channel(End::NotYet);
     tokio::spawn(signals.run(ask, running.hang_up.clone()));
     drain::serve_then_drain(cores, running, asked).await
+}
+
+fn has_admin_key(config: &Config) -> bool {
+    config.keys.iter().any(|it| it.scopes.iter().any(|scope| scope == SCOPE_ADMIN))
 }

@@ -171,6 +171,19 @@ fn an_inherited_admin_listener_for_the_world_wants_the_key_whatever_the_config_s
 }
 
 #[test]
+fn an_inherited_admin_listener_for_the_world_without_any_key_is_refused() {
+    let upstream = Upstream::named("x");
+    let listener = TcpListener::bind("0.0.0.0:0").expect("a free port");
+    let setup =
+        Gateway::in_front_of("a", &upstream).inherit(listener).env("LISTEN_FDNAMES", "admin");
+    // What `start` says when the gate ends instead of listening has the gate's own words.
+    let start = std::panic::AssertUnwindSafe(|| setup.start());
+    let said = std::panic::catch_unwind(start).expect_err("the gate must not start");
+    let said = said.downcast_ref::<String>().expect("words");
+    assert!(said.contains("no key has the scope `admin`"), "{said}");
+}
+
+#[test]
 fn an_admin_listener_for_the_world_without_a_key_is_refused() {
     let dir = TempDir::new();
     let file = dir.0.join("headgate.yaml");

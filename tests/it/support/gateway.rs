@@ -94,6 +94,9 @@ impl Gateway {
         let (log, child) = (Arc::clone(&self.log), &mut self.child);
         self.data = until_some("the data listener's address", || {
             let ended = child.try_wait().expect("our child");
+            if ended.is_some() {
+                until("its last words", || text(&log).contains("error:"));
+            }
             assert!(ended.is_none(), "the gate ended: {ended:?}\n{}", text(&log));
             listener(&log, "data")
         });
