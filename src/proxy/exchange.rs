@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use crate::config::Retry;
 use crate::generation::LiveService;
 use crate::model::Coverage;
 use crate::proxy::core::Core;
@@ -15,6 +14,7 @@ use crate::proxy::patience::{Mark, Patience};
 use crate::proxy::plan::Forwarding;
 use crate::proxy::reject::Reject;
 use crate::proxy::respond::{Answered, Passing};
+use crate::proxy::retry::may_repeat;
 use crate::semantics::head::Framing;
 use crate::wire::h1::read::{HeadReader, NoHead};
 use crate::wire::h1::relay::{Broken, Relay};
@@ -387,15 +387,4 @@ impl<U: Transport> Exchange<U> {
         }
         false
     }
-}
-
-/// Whether a request that got no response may be sent again: where nothing was taken; where the route asks for more, also
-/// after connections that had idled, and once after one that had not, to another endpoint.
-fn may_repeat(forwarding: &Forwarding, pooled: bool) -> bool {
-    let nothing_taken = forwarding.request.accepted == 0;
-    nothing_taken
-        || (forwarding.retry == Retry::Idempotent
-            && forwarding.idempotent
-            && forwarding.request.has_ended()
-            && (pooled || !forwarding.repeated))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::maintenance::Window;
-use crate::model::{PRODUCT, UnixMs};
+use crate::model::{PRODUCT, UnixMs, reason_phrase};
 use crate::proxy::render;
 use crate::semantics::class::Class;
 use crate::semantics::head::{HeadError, RequestHead};
@@ -224,7 +224,7 @@ impl Reject {
             Self::Maintenance { .. } => "Maintenance mode is enabled",
             Self::Unauthorized => "Unauthorized",
             Self::TooManyBadKeys { .. } => "Too many bad keys",
-            _ => reason(status),
+            _ => reason_phrase(status),
         }
     }
 
@@ -334,27 +334,6 @@ pub(crate) fn vary(answer: &mut Answer, names: &str) {
 fn is_token_list(value: &[u8]) -> bool {
     let fits = |it: &u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~, ".contains(it);
     value.len() <= 1024 && value.iter().all(fits)
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        400 => "Bad Request",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        417 => "Expectation Failed",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "Refused",
-    }
 }
 
 #[cfg(test)]

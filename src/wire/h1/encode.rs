@@ -1,5 +1,6 @@
 //! Heads are written once, into a recycled buffer.
 
+use crate::model::reason_phrase;
 use crate::semantics::class::{Class, Field};
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::{Framing, RequestHead, Version};
@@ -264,7 +265,7 @@ pub fn answer(
     keep_alive: bool,
     head_only: bool,
 ) {
-    put_status(out, answer.status, reason(answer.status));
+    put_status(out, answer.status, reason_phrase(answer.status));
     date::put(out);
     for (name, value) in &answer.headers {
         put_field_text(out, name, value);
@@ -277,38 +278,6 @@ pub fn answer(
     out.extend_from_slice(b"\r\n");
     if has_body && !head_only {
         out.extend_from_slice(&answer.body);
-    }
-}
-
-/// Reason phrases of the statuses that the gate answers with; empty is allowed (RFC 9112 §4).
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        202 => "Accepted",
-        204 => "No Content",
-        304 => "Not Modified",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        417 => "Expectation Failed",
-        422 => "Unprocessable Content",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
     }
 }
 
