@@ -12,6 +12,7 @@ use crate::generation::Gate;
 use crate::maintenance::Window;
 use crate::maintenance::switch::chain;
 use crate::model::{Coverage, UnixMs};
+use crate::wire::balance::Endpoint;
 
 /// How long a disk may take to give the audit file; what is live is told anyway.
 const AUDIT_PATIENCE: Duration = Duration::from_secs(2);
@@ -70,6 +71,7 @@ pub(super) fn services(gate: &Gate, now: UnixMs) -> Value {
             "in_flight": it.in_flight.load(Relaxed),
             "max_in_flight": it.service.max_in_flight,
             "upstreams": upstreams.map(authority).collect::<Vec<_>>(),
+            "endpoints": it.endpoints.list().iter().map(|it| endpoint(it, now)).collect::<Vec<_>>(),
         })
     });
     let known = |name: &str| gate.generation.services.iter().any(|it| it.service.name == name);
@@ -84,6 +86,15 @@ pub(super) fn services(gate: &Gate, now: UnixMs) -> Value {
         })
     });
     Value::Array(forms.chain(gone).collect())
+}
+
+/// One address behind the upstreams, and whether it is out of the balance.
+fn endpoint(it: &Endpoint, now: UnixMs) -> Value {
+    json!({
+        "address": it.addr,
+        "pending": it.pending.load(Relaxed),
+        "ejected": it.is_ejected(now),
+    })
 }
 
 fn authority(it: &Authority) -> String {

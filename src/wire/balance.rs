@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -77,6 +77,11 @@ impl Endpoint {
 pub struct Pending(Arc<Endpoint>);
 
 impl Pending {
+    fn new(endpoint: &Arc<Endpoint>) -> Self {
+        endpoint.pending.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(endpoint))
+    }
+
     /// The endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.0
@@ -98,6 +103,8 @@ pub struct Endpoints {
     resolved: ArcSwap<Vec<Vec<SocketAddr>>>,
     fixed: Vec<SocketAddr>,
     followed: AtomicBool,
+    /// Where the next choice begins to look.
+    turn: AtomicUsize,
 }
 
 impl Endpoints {
@@ -159,20 +166,21 @@ impl Endpoints {
         self.list.store(Arc::new(new));
     }
 
-    /// The endpoint with the fewest pending exchanges that is neither ejected nor in `tried`; when all are ejected, the one
+    /// The endpoint with the fewest pending exchanges that is neither ejected nor in `tried`, in turn among equals; when all are ejected, the one
     /// whose time is up first (an endpoint that may be dead is better than none). `None`: nothing known, or all tried.
     pub fn pick(&self, now: UnixMs, tried: &[u64]) -> Option<Pending> {
         let list = self.list.load();
-        let untried = || list.iter().filter(|it| !tried.contains(&it.id));
-        let chosen = match list.as_slice() {
-            [only] => untried().next().map(|_| only),
-            _ => untried()
-                .filter(|it| !it.is_ejected(now))
-                .min_by_key(|it| it.pending.load(Ordering::Relaxed))
-                .or_else(|| untried().min_by_key(|it| it.ejected_until.load(Ordering::Relaxed))),
-        }?;
-        chosen.pending.fetch_add(1, Ordering::Relaxed);
-        Some(Pending(Arc::clone(chosen)))
+        if let [only] = list.as_slice() {
+            return (!tried.contains(&only.id)).then(|| Pending::new(only));
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % list.len().max(1);
+        let (later, sooner) = list.split_at(turn);
+        let untried = || sooner.iter().chain(later).filter(|it| !tried.contains(&it.id));
+        let chosen = untried()
+            .filter(|it| !it.is_ejected(now))
+            .min_by_key(|it| it.pending.load(Ordering::Relaxed))
+            .or_else(|| untried().min_by_key(|it| it.ejected_until.load(Ordering::Relaxed)));
+        chosen.map(Pending::new)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use crate::support::peers::skip;
-use crate::support::{Gateway, OPERATOR, Setup, Upstream};
+use crate::support::{Gateway, OPERATOR, Setup, Upstream, until};
 
 #[test]
 fn the_most_specific_route_wins_whatever_the_order() {
@@ -228,6 +228,26 @@ fn one_dead_endpoint_of_two_fails_no_request() {
     for _ in 0..20 {
         gateway.get("/x").send().expect_status(200).expect_text("alive");
     }
+    // Tried in turn until it is taken for dead; then it is seen as such.
+    until("the dead one is out of the balance", || {
+        gateway.get("/x").send().expect_text("alive");
+        let seen = gateway.admin_get("/api/admin/headgate/health").send();
+        let ejected = |at: usize| seen.field(&format!("services.0.endpoints.{at}.ejected")) == true;
+        ejected(0) != ejected(1)
+    });
+}
+
+#[test]
+fn endpoints_that_are_equally_free_take_turns() {
+    let (one, two) = (Upstream::named("one"), Upstream::named("two"));
+    let gateway = Setup::default()
+        .service_at("a", &format!("{}\", \"{}", one.url(), two.url()), "maintenance: covered")
+        .route("path: /, service: a, access: public")
+        .start();
+    for _ in 0..10 {
+        gateway.get("/x").send().expect_status(200);
+    }
+    assert_eq!((one.requests(), two.requests()), (5, 5));
 }
 
 #[test]
