@@ -93,12 +93,10 @@ async fn read_plan<D: Transport>(core: &Rc<Core>, down: &mut Downstream<D>) -> R
             false => core.gate().generation.config.timeouts.head,
         };
         let due = after(since, patience);
-        if due <= core.clock.now_ms() || (kept.is_empty() && core.phase() == Phase::Draining) {
+        if kept.is_empty() && core.phase() == Phase::Draining {
             return Poll::Ready(None);
         }
-        alarm.listen(cx);
-        alarm.set_at(due);
-        Poll::Pending
+        alarm.poll_due(cx, due).map(|()| None)
     })
     .await;
     match read {
@@ -146,12 +144,7 @@ async fn is_readable_within<D: Transport>(
         }
         let drains = core.phase() == Phase::Draining;
         let due = after(since, if drains { patience.min(grace) } else { patience });
-        if due <= core.clock.now_ms() {
-            return Poll::Ready(false);
-        }
-        down.alarm.listen(cx);
-        down.alarm.set_at(due);
-        Poll::Pending
+        down.alarm.poll_due(cx, due).map(|()| false)
     })
     .await
 }
@@ -161,11 +154,9 @@ pub async fn linger<D: Transport>(core: &Core, down: &mut Downstream<D>) {
     let due = down.alarm.at(LINGER);
     let (mut shut, mut dropped) = (false, 0);
     poll_fn(|cx| {
-        if due <= core.clock.now_ms() || dropped > LINGER_BYTES_MAX {
+        if down.alarm.poll_due(cx, due).is_ready() || dropped > LINGER_BYTES_MAX {
             return Poll::Ready(());
         }
-        down.alarm.listen(cx);
-        down.alarm.set_at(due);
         if !shut {
             if ready!(Pin::new(&mut down.connection).poll_shutdown(cx)).is_err() {
                 return Poll::Ready(());

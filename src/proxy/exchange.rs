@@ -166,12 +166,7 @@ impl<U: Transport> Exchange<U> {
             return Poll::Ready(Outcome::Broken(None));
         }
         let due = self.due_ms(forwarding);
-        if due <= core.clock.now_ms() {
-            return Poll::Ready(self.overdue(core, forwarding));
-        }
-        down.alarm.listen(cx);
-        down.alarm.set_at(due);
-        Poll::Pending
+        down.alarm.poll_due(cx, due).map(|()| self.overdue(core, forwarding))
     }
 
     fn poll_both<D: Transport>(

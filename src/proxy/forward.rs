@@ -157,7 +157,7 @@ async fn connect<D: Transport>(
         if let Some(connection) = core.pool.take(endpoint.id) {
             return Ok(Link { pending, connection, pooled: true });
         }
-        match open(core, down, endpoint.addr, patience.connect).await {
+        match open(down, endpoint.addr, patience.connect).await {
             Ok(connection) => {
                 core.metrics.upstream_connected();
                 return Ok(Link { pending, connection, pooled: false });
@@ -175,7 +175,6 @@ async fn connect<D: Transport>(
 }
 
 async fn open<D: Transport>(
-    core: &Core,
     down: &Downstream<D>,
     addr: std::net::SocketAddr,
     patience: Duration,
@@ -186,12 +185,7 @@ async fn open<D: Transport>(
         if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
             return Poll::Ready(connected);
         }
-        if due <= core.clock.now_ms() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        down.alarm.listen(cx);
-        down.alarm.set_at(due);
-        Poll::Pending
+        down.alarm.poll_due(cx, due).map(|()| Err(io::ErrorKind::TimedOut.into()))
     })
     .await?;
     connection.set_nodelay(true)?;

@@ -106,12 +106,7 @@ pub async fn send<D: Transport>(core: &Core, down: &mut Downstream<D>, bytes: Ve
             return Poll::Ready(flushed.is_ok());
         }
         let due = relay.due_ms(stall, stall);
-        if due <= now {
-            return Poll::Ready(false);
-        }
-        down.alarm.listen(cx);
-        down.alarm.set_at(due);
-        Poll::Pending
+        down.alarm.poll_due(cx, due).map(|()| false)
     })
     .await;
     core.buffers.give(relay.into_buffer());
@@ -138,11 +133,9 @@ async fn read_body<D: Transport>(
             if relay.has_ended() {
                 return Poll::Ready(true);
             }
-            if due <= core.clock.now_ms() {
+            if down.alarm.poll_due(cx, due).is_ready() {
                 return Poll::Ready(false);
             }
-            down.alarm.listen(cx);
-            down.alarm.set_at(due);
             let mut scratch = core.buffers.scratch.borrow_mut();
             let mut fresh = ReadBuf::new(&mut scratch);
             match ready!(Pin::new(&mut down.connection).poll_read(cx, &mut fresh)) {

@@ -82,11 +82,7 @@ pub async fn run<D: Transport, U: Transport>(
             return Poll::Ready(());
         }
         let due = both.due_ms(idle).min(open.key_due_ms(&core.clock));
-        if due <= core.clock.now_ms() {
-            return Poll::Ready(());
-        }
-        alarm.set_at(due);
-        Poll::Pending
+        alarm.poll_due(cx, due)
     })
     .await;
     let passed = Passed { up: both.upwards.received, down: both.downwards.received };

@@ -93,16 +93,6 @@ impl Open {
 }
 
 impl Tunnels {
-    /// How many are open.
-    pub fn len(&self) -> usize {
-        self.open.borrow().len()
-    }
-
-    /// Whether none is open.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Closes those whose key the gate no longer holds, or holds with fewer scopes (unless their route keeps them).
     pub fn close_revoked(&self, gate: &Gate, now: UnixMs) {
         self.open.borrow().values().for_each(|it| it.check_key(gate, now));

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -140,11 +140,6 @@ impl Clock {
 }
 
 impl Alarm {
-    /// Rings `wait` from now (rounded up to the tick); replaces what was set.
-    pub fn set(&self, wait: Duration) {
-        self.set_at(self.at(wait));
-    }
-
     /// Rings at `due_ms` of the clock; `u64::MAX` is never.
     pub fn set_at(&self, due_ms: u64) {
         self.bell.due_ms.set(due_ms);
@@ -153,14 +148,24 @@ impl Alarm {
         }
     }
 
-    /// The clock's time `wait` from now.
-    pub fn at(&self, wait: Duration) -> u64 {
-        after(self.clock.now_ms(), wait)
-    }
-
     /// Silences the alarm.
     pub fn clear(&self) {
         self.bell.due_ms.set(NEVER);
+    }
+
+    /// Ready at `due_ms`; until then this task is woken in time.
+    pub fn poll_due(&self, cx: &Context<'_>, due_ms: u64) -> Poll<()> {
+        if due_ms <= self.clock.now_ms() {
+            return Poll::Ready(());
+        }
+        self.listen(cx);
+        self.set_at(due_ms);
+        Poll::Pending
+    }
+
+    /// The clock's time `wait` from now.
+    pub fn at(&self, wait: Duration) -> u64 {
+        after(self.clock.now_ms(), wait)
     }
 
     /// Whether its time has come.
@@ -202,6 +207,12 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+
+    impl Alarm {
+        fn set(&self, wait: Duration) {
+            self.set_at(self.at(wait));
+        }
+    }
 
     #[derive(Default)]
     struct Count(AtomicUsize);

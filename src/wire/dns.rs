@@ -1,6 +1,6 @@
 //! Looks upstream names up in the background; the last answer serves until a better one is there.
 
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
 use std::time::Duration;
 
 use crate::wire::balance::Endpoints;
@@ -54,12 +54,5 @@ pub async fn follow(endpoints: Weak<Endpoints>) {
                 "name look-up failed"
             );
         }
-    }
-}
-
-/// Starts to follow the endpoints unless somebody does already. Needs a runtime.
-pub fn start(endpoints: &Arc<Endpoints>) {
-    if endpoints.claim_lookup() {
-        tokio::spawn(follow(Arc::downgrade(endpoints)));
     }
 }

@@ -61,16 +61,6 @@ impl<U: Transport> Pool<U> {
         });
     }
 
-    /// Idle connections, for tests and status.
-    pub fn len(&self) -> usize {
-        self.idle.borrow().values().map(Vec::len).sum()
-    }
-
-    /// Whether nothing is idle.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn is_young(&self, since_ms: u64) -> bool {
         u128::from(self.clock.now_ms().saturating_sub(since_ms)) < IDLE_MAX.as_millis()
     }

@@ -159,7 +159,23 @@ fn a_new_binary_takes_over_under_load_without_a_failed_request() {
     let upstream = Upstream::named("x");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let mut old = successor(&upstream, &listener).start();
+    let old = successor(&upstream, &listener).start();
+    take_over_three_times(old, address, || successor(&upstream, &listener));
+}
+
+#[test]
+fn a_new_process_beside_the_old_one_takes_over_without_a_failed_request() {
+    let upstream = Upstream::named("x");
+    let old = gate(&upstream).start();
+    let address = old.data;
+    let (ops, admin) = (old.ops.expect("on"), old.admin.expect("on"));
+    let listeners = format!("listeners: {{ data: {address}, ops: {ops}, admin: {admin} }}");
+    take_over_three_times(old, address, || gate(&upstream).with(&listeners));
+}
+
+/// Starts the next gate beside the old one and ends the old one, under load on their address; no request may fail.
+#[track_caller]
+fn take_over_three_times(mut old: Gateway, address: SocketAddr, next: impl Fn() -> Setup) {
     let load = Load::default();
     std::thread::scope(|scope| {
         for _ in 0..6 {
@@ -167,32 +183,7 @@ fn a_new_binary_takes_over_under_load_without_a_failed_request() {
         }
         for _ in 0..3 {
             load.wait_for_more(200);
-            let new = successor(&upstream, &listener).start();
-            load.wait_for_more(50);
-            old.sigterm();
-            assert!(old.wait().success());
-            old = new;
-        }
-        load.wait_for_more(200);
-        load.stop.store(true, Ordering::Relaxed);
-    });
-    load.expect_no_failure();
-}
-
-#[test]
-fn a_new_process_beside_the_old_one_takes_over_without_a_failed_request() {
-    let upstream = Upstream::named("x");
-    let mut old = gate(&upstream).start();
-    let (load, address) = (Load::default(), old.data);
-    let (ops, admin) = (old.ops.expect("on"), old.admin.expect("on"));
-    let listeners = format!("listeners: {{ data: {address}, ops: {ops}, admin: {admin} }}");
-    std::thread::scope(|scope| {
-        for _ in 0..6 {
-            scope.spawn(|| load.run(address));
-        }
-        for _ in 0..3 {
-            load.wait_for_more(200);
-            let new = gate(&upstream).with(&listeners).start();
+            let new = next().start();
             load.wait_for_more(50);
             old.sigterm();
             assert!(old.wait().success());
