@@ -10,6 +10,7 @@ pub mod telemetry;
 pub mod wire;
 pub mod auth;
 pub mod maintenance;
+pub mod plugin;
 pub mod generation;
 pub mod admin;
 pub mod proxy;

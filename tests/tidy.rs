@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "demo",
             "proxy",
             "generation",
+            "plugin",
             "auth",
             "maintenance",
             "config",
@@ -23,7 +24,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model",
         ],
     ),
-    ("demo", &["app", "config", "wire", "telemetry", "model"]),
+    ("demo", &["app", "plugin", "config", "wire", "telemetry", "model"]),
     (
         "app",
         &[
@@ -31,6 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "admin",
             "ops",
             "generation",
+            "plugin",
             "maintenance",
             "auth",
             "config",
@@ -47,6 +49,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "admin",
             "generation",
+            "plugin",
             "maintenance",
             "auth",
             "config",
@@ -58,9 +61,23 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["generation", "maintenance", "auth", "config", "wire", "telemetry", "semantics", "model"],
+        &[
+            "generation",
+            "plugin",
+            "maintenance",
+            "auth",
+            "config",
+            "wire",
+            "telemetry",
+            "semantics",
+            "model",
+        ],
     ),
-    ("generation", &["maintenance", "auth", "config", "wire", "telemetry", "semantics", "model"]),
+    (
+        "generation",
+        &["plugin", "maintenance", "auth", "config", "wire", "telemetry", "semantics", "model"],
+    ),
+    ("plugin", &["telemetry", "linux", "model"]),
     ("maintenance", &["model"]),
     ("auth", &["model"]),
     ("wire", &["telemetry", "semantics", "linux", "model"]),

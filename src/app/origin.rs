@@ -43,6 +43,7 @@ impl Loaded {
             read: &secret::read,
             endpoints: &Endpoints::new,
             metrics,
+            plugins: &crate::plugin::registry::native,
             now: UnixMs::now(),
             file: &self.name,
         };

@@ -66,6 +66,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Access log and log format.
     pub log: Log,
+    /// Plugins by the operator's name, in file order; the built-in ones need no entry.
+    pub plugins: Vec<Plugin>,
+    /// Who puts alerts into words.
+    pub formatter: PluginUse,
 }
 
 impl Config {
@@ -120,6 +124,54 @@ pub struct Service {
     pub max_body_bytes: Option<u64>,
     /// Time-outs towards it.
     pub timeouts: ServiceTimeouts,
+    /// Who judges its health.
+    pub policy: PluginUse,
+}
+
+/// A plugin by the operator's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plugin {
+    /// `[a-z0-9-]{1,63}`; the name of a built-in one takes its place.
+    pub name: String,
+    pub source: PluginSource,
+    /// SHA-256 that its bytes must have, wherever they come from.
+    pub sha256: Option<[u8; 32]>,
+    /// Whether it may take what Python's and JavaScript's engines need.
+    pub large: bool,
+    /// What it is granted of what it wants.
+    pub grants: Vec<String>,
+    /// A candidate that runs beside it without effect.
+    pub shadow: Option<PluginSource>,
+}
+
+/// Where a plugin's bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// Shipped in the binary.
+    Builtin(String),
+    /// A file; watched.
+    File(PathBuf),
+}
+
+/// A use of a plugin with settings of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PluginUse {
+    /// Name of a plugin or built-in; `None`: native code.
+    pub plugin: Option<String>,
+    /// A JSON object, as the plugin's schema has it.
+    pub settings: serde_json::Value,
+    /// Filters only: whether a request passes when the filter gives no answer.
+    pub fail_open: bool,
+    /// Where it stands in the config, for example `services.signal-engine.health.policy`.
+    pub at: String,
+}
+
+impl PluginUse {
+    /// A use of a built-in plugin with its defaults.
+    pub fn builtin(name: &str, at: String) -> Self {
+        let settings = serde_json::Value::Object(serde_json::Map::new());
+        Self { plugin: Some(name.to_owned()), settings, fail_open: false, at }
+    }
 }
 
 /// Where an upstream is: plain HTTP for now.
@@ -163,6 +215,10 @@ pub struct Route {
     pub retry: Retry,
     /// What happens to a tunnel whose key is revoked.
     pub on_revoke: OnRevoke,
+    /// Place in the file, from 0; `None` for routes that the gate adds itself (they have no filters).
+    pub number: Option<usize>,
+    /// Filters that a request passes after its key, in order.
+    pub filters: Vec<PluginUse>,
 }
 
 /// How a path is matched, always by whole segments.

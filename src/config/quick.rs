@@ -7,8 +7,8 @@ use super::findings::{Finding, Problem, Problems, Source, Spot};
 use super::lower::listeners::overlap;
 use super::lower::{Wrong, words};
 use super::{
-    AdminListen, Config, Key, KeySource, Listeners, OnRevoke, PathMatch, Retry, Route, Service,
-    defaults,
+    AdminListen, Config, Key, KeySource, Listeners, OnRevoke, PathMatch, PluginUse, Retry, Route,
+    Service, defaults,
 };
 use crate::model::{Access, Coverage, SCOPE_ADMIN, ServiceId};
 
@@ -92,6 +92,8 @@ fn config(
         service: ServiceId(0),
         retry: Retry::Unsent,
         on_revoke: OnRevoke::Close,
+        number: None,
+        filters: Vec::new(),
     };
     Config {
         listeners,
@@ -111,6 +113,8 @@ fn config(
         limits: defaults::LIMITS,
         timeouts: defaults::TIMEOUTS,
         log: defaults::LOG,
+        plugins: Vec::new(),
+        formatter: PluginUse::builtin("plain", String::from("alerts.formatter")),
     }
 }
 
@@ -125,6 +129,7 @@ impl Service {
             max_in_flight: defaults::MAX_IN_FLIGHT,
             max_body_bytes: Some(defaults::MAX_BODY),
             timeouts: defaults::SERVICE_TIMEOUTS,
+            policy: PluginUse::builtin("threshold", format!("services.{name}.health.policy")),
         }
     }
 }

@@ -10,8 +10,9 @@ use crate::config::secret::{Resolved, SecretError};
 use crate::config::{Config, Key, KeySource, OnRevoke, PathMatch, Retry, Route, Service};
 use crate::generation::guarded::GuardTable;
 use crate::generation::routes::RouteTable;
-use crate::generation::{AdminPlace, Generation, LiveService};
+use crate::generation::{AdminPlace, Generation, LiveService, plugins};
 use crate::model::{Access, SCOPE_ADMIN, ServiceId, UnixMs, hex};
+use crate::plugin::registry::{Proven, Wanted};
 use crate::semantics::head::HeadLimits;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::balance::Endpoints;
@@ -26,6 +27,8 @@ pub struct Sources<'a> {
     /// Makes the endpoints of a service from host and port of its upstreams.
     pub endpoints: &'a dyn Fn(Vec<(String, u16)>) -> Arc<Endpoints>,
     pub metrics: &'a Metrics,
+    /// Proves plugins and gives what acts (`plugin::registry`).
+    pub plugins: &'a dyn Fn(&Wanted) -> Proven,
     pub now: UnixMs,
     /// The config as the operator named it, for findings.
     pub file: &'a str,
@@ -55,6 +58,7 @@ pub fn build(
     }
     let mut warnings = findings;
     let admin = admin_place(&config);
+    let Proven { set, .. } = (sources.plugins)(&plugins::wanted(&config));
     warnings.extend(shadowed_by_admin(&config, &admin, sources.file));
     let generation = Generation {
         number: previous.map_or(1, |it| it.number + 1),
@@ -70,6 +74,7 @@ pub fn build(
             target_bytes: config.limits.target_bytes,
         },
         keyring: Keyring::build(keys),
+        plugins: Arc::new(set),
         config,
     };
     Ok(Built { generation, warnings })
@@ -211,6 +216,8 @@ fn admin_place(config: &Config) -> AdminPlace {
         service,
         retry: Retry::Unsent, // StockFlow's GETs there change state
         on_revoke: OnRevoke::Close,
+        number: None,
+        filters: Vec::new(),
     };
     let all = PathMatch::Prefix(prefix.clone());
     let key = Access::Key(SCOPE_ADMIN.to_owned());
@@ -294,6 +301,7 @@ mod tests {
             read: &read,
             endpoints: &|_| Arc::default(),
             metrics: &metrics,
+            plugins: &crate::plugin::registry::native,
             now: NOW,
             file: "headgate.yaml",
         };

@@ -39,6 +39,7 @@ pub(crate) fn service(name: &str, coverage: Coverage) -> Service {
         name: name.to_owned(),
         upstreams: vec![Authority { host: "127.0.0.1".to_owned(), port: 8000 }],
         coverage,
+        policy: crate::config::PluginUse::builtin("threshold", String::new()),
         forward_key: coverage == Coverage::Exempt,
         max_in_flight: 100,
         max_body_bytes: None,
@@ -61,6 +62,8 @@ pub(crate) fn public(prefix: &str, service: usize) -> Route {
         service: ServiceId(service),
         retry: Retry::Unsent,
         on_revoke: OnRevoke::Close,
+        number: None,
+        filters: Vec::new(),
     }
 }
 
@@ -154,6 +157,8 @@ pub(crate) fn bare() -> Config {
             drain: Duration::from_secs(25),
         },
         log: Log { access: true, ring_lines: 8192 },
+        plugins: Vec::new(),
+        formatter: crate::config::PluginUse::builtin("plain", String::from("alerts.formatter")),
     }
 }
 
@@ -163,6 +168,7 @@ pub(crate) fn generation(config: Config) -> Generation {
         read: &secret::read,
         endpoints: &|_| Arc::default(),
         metrics: &metrics,
+        plugins: &crate::plugin::registry::native,
         now: NOW,
         file: "headgate.yaml",
     };

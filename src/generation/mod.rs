@@ -6,6 +6,7 @@ pub(crate) mod fixture;
 pub mod guarded;
 pub mod live;
 pub(crate) mod path_index;
+pub mod plugins;
 pub mod reload;
 pub mod routes;
 
@@ -18,6 +19,7 @@ use crate::generation::guarded::GuardTable;
 use crate::generation::routes::RouteTable;
 use crate::maintenance::Modes;
 use crate::model::{ServiceId, UnixMs};
+use crate::plugin::registry::PluginSet;
 use crate::semantics::head::HeadLimits;
 use crate::telemetry::metrics::ServiceMetrics;
 use crate::wire::balance::Endpoints;
@@ -41,6 +43,8 @@ pub struct Generation {
     pub guards: GuardTable,
     /// The admin prefix and who answers it.
     pub admin: AdminPlace,
+    /// Policies, formatter and filters that act.
+    pub plugins: Arc<PluginSet>,
     /// Limits of a request head, from `config.limits`.
     pub head_limits: HeadLimits,
 }

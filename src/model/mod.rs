@@ -1,5 +1,8 @@
 //! The nouns that every room shares; no I/O, no async.
 
+pub mod alert;
+pub mod health;
+
 use std::net::Ipv4Addr;
 
 /// The name of the product in `Via`, `Proxy-Status`, realms and logs.
@@ -75,6 +78,18 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Bytes of hex digits in either case; `None` for anything else.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().as_chunks::<2>();
+    let digit = |it: u8| char::from(it).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    match digits {
+        (pairs, []) => {
+            pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
+        }
+        _ => None,
+    }
 }
 
 /// Reason phrase of the statuses that the gate itself answers (RFC 9110 §15); empty for others.

@@ -174,6 +174,7 @@ fn service(name: &str, coverage: Coverage) -> Service {
         name: name.to_owned(),
         upstreams: vec![Authority { host: "127.0.0.1".to_owned(), port: 1 }],
         coverage,
+        policy: crate::config::PluginUse::builtin("threshold", String::new()),
         forward_key: false,
         max_in_flight: 8,
         max_body_bytes: None,
@@ -225,6 +226,8 @@ fn config(max_ttl: Option<Duration>) -> Config {
             drain: SECOND,
         },
         log: Log { access: false, ring_lines: 1 },
+        plugins: Vec::new(),
+        formatter: crate::config::PluginUse::builtin("plain", String::from("alerts.formatter")),
     }
 }
 
@@ -240,6 +243,7 @@ fn generation(config: Config) -> Generation {
         read: &crate::config::secret::read,
         endpoints: &|_| Arc::default(),
         metrics: &Metrics::new(1),
+        plugins: &crate::plugin::registry::native,
         now: UnixMs(1),
         file: "test",
     };

@@ -238,6 +238,7 @@ fn dry_build(
         read: &read,
         endpoints: &|_| Arc::default(),
         metrics: &metrics,
+        plugins: &crate::plugin::registry::native,
         now,
         file: &file.display().to_string(),
     };

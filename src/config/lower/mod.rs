@@ -44,6 +44,8 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
         limits: numbers::limits(raw, cx),
         timeouts: numbers::timeouts(raw, cx),
         log: log(raw, cx),
+        plugins: Vec::new(),
+        formatter: super::PluginUse::builtin("plain", String::from("alerts.formatter")),
         prefix,
     };
     access::check(raw, cx, &config);

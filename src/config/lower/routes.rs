@@ -92,6 +92,8 @@ fn route(
             raw::OnRevoke::Close => OnRevoke::Close,
             raw::OnRevoke::Keep => OnRevoke::Keep,
         },
+        number: None,
+        filters: Vec::new(),
     };
     Some((id, route))
 }
