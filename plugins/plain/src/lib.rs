@@ -36,7 +36,7 @@ impl plugin::Guest for Plain {
 
     fn configure(json: String) -> Result<(), Vec<Issue>> {
         tell_panics();
-        let to_wit = |it: settings::Issue| Issue { path: it.path, message: it.message };
+        let to_wit = |it: json::Issue| Issue { path: it.path, message: it.message };
         let wording = Wording::read(&json)
             .map_err(|issues| issues.into_iter().map(to_wit).collect::<Vec<_>>())?;
         *WORDING.lock().expect("one thread") = Some(wording);

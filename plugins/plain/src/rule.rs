@@ -2,7 +2,7 @@
 //!
 //! The gate has the same formatter built in; a test there compares the two on thousands of events.
 
-use settings::{Issue, Settings};
+use json::{Issue, Settings};
 
 /// What the operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! A health policy: the newest probe against a handful of thresholds.
 
-mod body;
 mod bindings {
     #![allow(missing_docs, clippy::all, reason = "generated from the WIT")]
     wit_bindgen::generate!({ path: "../../wit", world: "health-policy-plugin" });
@@ -43,7 +42,7 @@ impl plugin::Guest for Threshold {
 
     fn configure(json: String) -> Result<(), Vec<Issue>> {
         tell_panics();
-        let to_wit = |it: settings::Issue| Issue { path: it.path, message: it.message };
+        let to_wit = |it: json::Issue| Issue { path: it.path, message: it.message };
         let thresholds = Thresholds::read(&json)
             .map_err(|issues| issues.into_iter().map(to_wit).collect::<Vec<_>>())?;
         *THRESHOLDS.lock().expect("one thread") = Some(thresholds);

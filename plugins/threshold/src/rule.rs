@@ -2,9 +2,8 @@
 //!
 //! The gate has the same rule built in; a test there compares the two on thousands of windows.
 
-use settings::{Issue, Settings, Value, quoted};
-
-use crate::body::{self, Found};
+use json::body::{self, Found};
+use json::{Issue, Settings, Value, quoted};
 
 /// What the operator can set.
 #[derive(Clone, Debug, PartialEq, Eq)]

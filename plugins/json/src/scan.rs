@@ -2,26 +2,26 @@
 
 /// Where a reading stands. Every step gives `None` where the text is not what it should be, or ends.
 #[derive(Clone, Debug)]
-pub struct Scanner<'a> {
+pub(crate) struct Scanner<'a> {
     rest: &'a [u8],
 }
 
 /// Containers in one another that are followed.
-pub const DEPTH_MAX: u32 = 32;
+pub(crate) const DEPTH_MAX: u32 = 32;
 
 impl<'a> Scanner<'a> {
     /// At the begin of a text.
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Self { rest: text.as_bytes() }
     }
 
     /// Bytes that are still to come.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.rest.len()
     }
 
     /// Passes over a whole value, `depth` containers deep.
-    pub fn skip(&mut self, depth: u32) -> Option<()> {
+    pub(crate) fn skip(&mut self, depth: u32) -> Option<()> {
         match self.peek()? {
             b'"' => self.text().map(drop),
             b't' => self.word("true"),
@@ -60,7 +60,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A number as it is written, by the grammar of RFC 8259.
-    pub fn number(&mut self) -> Option<&'a str> {
+    pub(crate) fn number(&mut self) -> Option<&'a str> {
         let whole = self.rest;
         if self.peek()? == b'-' {
             self.next()?;
@@ -92,7 +92,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// A string, unescaped.
-    pub fn text(&mut self) -> Option<String> {
+    pub(crate) fn text(&mut self) -> Option<String> {
         self.expect(b'"')?;
         let mut text = Vec::new();
         loop {
@@ -142,30 +142,30 @@ impl<'a> Scanner<'a> {
     }
 
     /// Exactly this word.
-    pub fn word(&mut self, word: &str) -> Option<()> {
+    pub(crate) fn word(&mut self, word: &str) -> Option<()> {
         self.rest = self.rest.strip_prefix(word.as_bytes())?;
         Some(())
     }
 
     /// Passes over white space.
-    pub fn space(&mut self) {
+    pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.rest = self.rest.get(1..).unwrap_or_default();
         }
     }
 
     /// Exactly this byte.
-    pub fn expect(&mut self, byte: u8) -> Option<()> {
+    pub(crate) fn expect(&mut self, byte: u8) -> Option<()> {
         (self.next()? == byte).then_some(())
     }
 
     /// The next byte, which stays.
-    pub fn peek(&self) -> Option<u8> {
+    pub(crate) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
 
     /// The next byte.
-    pub fn next(&mut self) -> Option<u8> {
+    pub(crate) fn next(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
         Some(*first)

@@ -1,10 +1,10 @@
 //! Finds one value in a JSON body that may be cut short, without reading further than the value.
 
-use settings::scan::Scanner;
+use crate::scan::Scanner;
 
 /// What stands at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub enum Found {
     /// Nothing that can be read: absent, cut, or no JSON before the value is whole.
     Missing,
     Text(String),
@@ -15,7 +15,7 @@ pub(crate) enum Found {
 }
 
 /// The value at `names`: members of objects, from the root down. Of equal names the first counts.
-pub(crate) fn find<'a>(body: &str, names: impl Iterator<Item = &'a str>) -> Found {
+pub fn find<'a>(body: &str, names: impl Iterator<Item = &'a str>) -> Found {
     let mut scanner = Scanner::new(body);
     scanner.space();
     for name in names {

@@ -1,15 +1,16 @@
-//! Reads a plugin's settings and reports everything that is wrong with them at once.
+//! JSON for plugins: settings with everything that is wrong with them, and single values in bodies.
 //!
 //! ```
-//! let mut read = settings::Settings::parse(r#"{"channel":"ops"}"#)?;
+//! let mut read = json::Settings::parse(r#"{"channel":"ops"}"#)?;
 //! let channel = read.text("channel", 1..=64);
 //! read.finish()?; // members that nobody asked for are issues, too
-//! # Ok::<(), Vec<settings::Issue>>(())
+//! # Ok::<(), Vec<json::Issue>>(())
 //! ```
 
 use std::ops::RangeInclusive;
 
-pub mod scan;
+pub mod body;
+mod scan;
 mod value;
 
 pub use value::Value;
