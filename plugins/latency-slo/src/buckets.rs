@@ -79,8 +79,13 @@ impl Buckets {
     }
 
     /// Counts those probes that have not been counted before: the window of one evaluation overlaps that of the last.
-    /// Oldest first; each its moment and whether it was good.
-    pub(crate) fn count(&mut self, now_ms: u64, probes: impl Iterator<Item = (u64, bool)>) {
+    /// Oldest first; each its moment and whether it was good, `None` for neither. That is asked of new ones only: looking
+    /// into a body costs more than all the rest.
+    pub(crate) fn count<G: FnOnce() -> Option<bool>>(
+        &mut self,
+        now_ms: u64,
+        probes: impl Iterator<Item = (u64, G)>,
+    ) {
         let counted_before = (self.last_ms, self.last_count);
         let mut same = 0;
         for (at_ms, good) in probes {
@@ -94,7 +99,9 @@ impl Buckets {
             self.last_count =
                 if at_ms == self.last_ms { self.last_count.saturating_add(1) } else { 1 };
             self.last_ms = at_ms;
-            self.add(at_ms.min(now_ms), 1, u32::from(!good));
+            if let Some(good) = good() {
+                self.add(at_ms.min(now_ms), 1, u32::from(!good));
+            }
         }
     }
 
@@ -145,15 +152,21 @@ mod tests {
 
     const HOUR_MS: u64 = 3_600_000;
 
+    fn probes(
+        probes: &[(u64, bool)],
+    ) -> impl Iterator<Item = (u64, impl FnOnce() -> Option<bool>)> {
+        probes.iter().map(|&(at_ms, good)| (at_ms, move || Some(good)))
+    }
+
     #[test]
     fn overlapping_windows_count_each_probe_once() {
-        let probes: Vec<(u64, bool)> = (0..100).map(|it| (it / 2 * 1000, it % 3 == 0)).collect();
+        let all: Vec<(u64, bool)> = (0..100).map(|it| (it / 2 * 1000, it % 3 == 0)).collect();
         let mut whole = Buckets::new(HOUR_MS);
-        whole.count(60_000, probes.iter().copied());
+        whole.count(60_000, probes(&all));
         assert_eq!(whole.sum(60_000, HOUR_MS).0, 100);
         let mut parts = Buckets::new(HOUR_MS);
-        for end in 1..=probes.len() {
-            parts.count(60_000, probes[end.saturating_sub(20)..end].iter().copied());
+        for end in 1..=all.len() {
+            parts.count(60_000, probes(&all[end.saturating_sub(20)..end]));
             parts = Buckets::load(&parts.save(), HOUR_MS).expect("just saved");
         }
         assert_eq!(parts, whole);
@@ -164,7 +177,7 @@ mod tests {
         let mut buckets = Buckets::new(HOUR_MS);
         for at in (0..10 * HOUR_MS).step_by(10_000) {
             buckets.forget(at);
-            buckets.count(at, [(at, at % 3 == 0)].into_iter());
+            buckets.count(at, probes(&[(at, at % 3 == 0)]));
         }
         let saved = buckets.save();
         assert!(saved.len() <= 643, "{} bytes", saved.len());
@@ -178,7 +191,7 @@ mod tests {
     #[test]
     fn what_was_not_saved_by_this_is_not_loaded() {
         let mut buckets = Buckets::new(HOUR_MS);
-        buckets.count(9_000_000, [(8_000_000, true), (9_000_000, false)].into_iter());
+        buckets.count(9_000_000, probes(&[(8_000_000, true), (9_000_000, false)]));
         let saved = buckets.save();
         for end in 0..saved.len() {
             let cut = Buckets::load(&saved[..end], HOUR_MS);
@@ -189,7 +202,7 @@ mod tests {
             other[index] ^= 0xff;
             if let Some(mut loaded) = Buckets::load(&other, HOUR_MS) {
                 loaded.forget(9_000_000);
-                loaded.count(9_000_000, [(9_000_000, true)].into_iter());
+                loaded.count(9_000_000, probes(&[(9_000_000, true)]));
                 assert!(loaded.save().len() <= 643);
             }
         }
@@ -200,9 +213,9 @@ mod tests {
     #[test]
     fn a_clock_that_was_far_ahead_does_not_stop_the_counting() {
         let mut buckets = Buckets::new(HOUR_MS);
-        buckets.count(90 * HOUR_MS, [(90 * HOUR_MS, true)].into_iter());
+        buckets.count(90 * HOUR_MS, probes(&[(90 * HOUR_MS, true)]));
         buckets.forget(HOUR_MS);
-        buckets.count(HOUR_MS, [(HOUR_MS - 1, true)].into_iter());
+        buckets.count(HOUR_MS, probes(&[(HOUR_MS - 1, true)]));
         assert_eq!(buckets.sum(HOUR_MS, HOUR_MS), (1, 0));
     }
 }

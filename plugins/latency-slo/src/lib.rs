@@ -9,6 +9,8 @@ mod rule;
 
 use std::sync::Mutex;
 
+use memory as _;
+
 use bindings::exports::headgate::plugin::health_policy::{
     self, Action, Alert, Health, Input, Saved, Severity, Verdict,
 };

@@ -112,8 +112,8 @@ impl Slo {
         let loaded = prior.and_then(|saved| Buckets::load(saved, long_ms));
         let mut buckets = loaded.unwrap_or_else(|| Buckets::new(long_ms));
         buckets.forget(now_ms);
-        let counted = probes.iter().filter(|it| !self.in_maintenance(it));
-        buckets.count(now_ms, counted.map(|it| (it.at_ms, self.is_good(it))));
+        let good = |it| move || (!self.in_maintenance(it)).then(|| self.is_good(it));
+        buckets.count(now_ms, probes.iter().map(|it| (it.at_ms, good(it))));
         buckets.forget(now_ms);
         let (short, long) = (buckets.sum(now_ms, short_ms), buckets.sum(now_ms, long_ms));
         let enough = short.0 >= self.min_probes && long.0 >= self.min_probes;

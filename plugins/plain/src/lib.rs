@@ -8,6 +8,8 @@ mod rule;
 
 use std::sync::Mutex;
 
+use memory as _;
+
 use bindings::exports::headgate::plugin::alert_formatter::{self, Event, Health, Message, Phase};
 use bindings::exports::headgate::plugin::plugin::{self, Check, Info, Issue};
 use bindings::headgate::plugin::telemetry::{self, Level};

@@ -8,6 +8,8 @@ mod rule;
 
 use std::sync::Mutex;
 
+use memory as _;
+
 use bindings::exports::headgate::plugin::plugin::{self, Check, Info, Issue};
 use bindings::exports::headgate::plugin::request_filter::{self, HeaderOp, Reply};
 use bindings::headgate::plugin::request;

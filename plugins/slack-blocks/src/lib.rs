@@ -9,6 +9,8 @@ mod rule;
 
 use std::sync::Mutex;
 
+use memory as _;
+
 use bindings::exports::headgate::plugin::alert_formatter::{
     self, Event, Health, Message, Phase, Severity,
 };
