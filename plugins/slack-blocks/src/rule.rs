@@ -333,7 +333,7 @@ mod tests {
             assert!(!line.chars().any(char::is_control));
         }
         assert!(words.slack_text.len() <= 4096);
-        assert!(words.slack_blocks.len() <= 4096, "{} bytes", words.slack_blocks.len());
+        assert!(words.slack_blocks.len() <= 24_576, "{} bytes", words.slack_blocks.len());
         let blocks: serde_json::Value = serde_json::from_str(&words.slack_blocks).expect("JSON");
         assert!(blocks.as_array().expect("an array").len() <= 50);
         let texts = words.slack_blocks.replace("<!here>", "").replace("<https://wiki/", "");
