@@ -1,0 +1,2 @@
+//! Measures plugins.
+fn main() {}
