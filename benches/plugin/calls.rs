@@ -52,7 +52,10 @@ impl<'a> Calls<'a> {
                 let cold = self.timed_load(&fresh, &cache)?;
                 let warm = self.timed_load(&fresh, &cache)?;
                 std::fs::remove_dir_all(&cache)?;
-                anyhow::ensure!(!cold.from_cache && warm.from_cache, "the cache was not used as meant");
+                anyhow::ensure!(
+                    !cold.from_cache && warm.from_cache,
+                    "the cache was not used as meant"
+                );
                 let mut add = |what: &str, ms| {
                     self.table.add(("load", &format!("{name}, {what}")), Goal::None, ms);
                 };
@@ -61,7 +64,11 @@ impl<'a> Calls<'a> {
                 add("inspect, ms", warm.inspect_ms);
                 add("link and describe, ms", warm.link_ms);
             }
-            self.table.add(("load", &format!("{name}, KiB")), Goal::None, wasm.len() as f64 / 1024.0);
+            self.table.add(
+                ("load", &format!("{name}, KiB")),
+                Goal::None,
+                wasm.len() as f64 / 1024.0,
+            );
         }
         Ok(())
     }
@@ -72,7 +79,8 @@ impl<'a> Calls<'a> {
         let inspected = now_ns();
         // A new one for each: what it keeps in memory must not help.
         let compiler = Compiler::new(self.host.clone(), Some(cache));
-        let (artifact, from) = compiler.artifact(wasm, Digest::of(wasm)).map_err(|it| told(vec![it]))?;
+        let (artifact, from) =
+            compiler.artifact(wasm, Digest::of(wasm)).map_err(|it| told(vec![it]))?;
         let compiled = now_ns();
         self.host.load(&artifact, &seen, Class::Default).map_err(told)?;
         Ok(Loading {
@@ -143,7 +151,12 @@ impl<'a> Calls<'a> {
         if let Some(wasm) = guests.and_then(|it| std::fs::read(it).ok()) {
             let rust = self.component(&wasm, Class::Default)?;
             let settings = r#"{"read":["x-tenant","accept","user-agent"]}"#;
-            self.decide_with(&rust, settings, "three headers, Rust, reused", Goal::AtMost(FILTER_US))?;
+            self.decide_with(
+                &rust,
+                settings,
+                "three headers, Rust, reused",
+                Goal::AtMost(FILTER_US),
+            )?;
         }
         let one = self.component(&shipped("require-header")?, Class::Default)?;
         let settings = r#"{"header":"x-tenant"}"#;

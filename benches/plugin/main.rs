@@ -33,8 +33,18 @@ use crate::machine::{First, Machine};
 use crate::table::Table;
 
 /// Names of all scenes, in the order in which they run.
-const NAMES: [&str; 10] =
-    ["load", "policy", "formatter", "filter", "other", "path", "memory", "hundred", "swap", "start"];
+const NAMES: [&str; 10] = [
+    "load",
+    "policy",
+    "formatter",
+    "filter",
+    "other",
+    "path",
+    "memory",
+    "hundred",
+    "swap",
+    "start",
+];
 
 /// Measures plugins.
 #[derive(Debug, Parser)]

@@ -50,7 +50,8 @@ impl Stage<'_> {
 
     /// CPU per request of one gate: a route without a filter, then with one; turn and turn about.
     fn path(&mut self) -> anyhow::Result<()> {
-        let filters = [Guest::filter().build(), three_headers().build(), shipped("require-header")?];
+        let filters =
+            [Guest::filter().build(), three_headers().build(), shipped("require-header")?];
         let place = Place::new(self.load.upstream_addr()?, filters.get(..2).unwrap_or_default())?;
         let gate = Gate::start(self.machine, &place, NOBODYS)?;
         for _ in 0..self.effort.rounds {
@@ -172,7 +173,8 @@ impl Stage<'_> {
                 let start = now_ns();
                 for round in 1..=swaps {
                     let which = round % 2;
-                    let [a, b] = [loaded, seen].map(|it| it.get(which).map_or(&[][..], Vec::as_slice));
+                    let [a, b] =
+                        [loaded, seen].map(|it| it.get(which).map_or(&[][..], Vec::as_slice));
                     place.put(0, a)?;
                     place.put(1, b)?;
                     gate.reload()?;

@@ -477,10 +477,8 @@ impl Guest {
         let mut text = String::new();
         for (name, import, kind) in known {
             if used.contains(&format!("call {name}")) {
-                let _ = writeln!(
-                    text,
-                    "(import \"headgate:plugin/{import}\" (func {name} {kind}))"
-                );
+                let _ =
+                    writeln!(text, "(import \"headgate:plugin/{import}\" (func {name} {kind}))");
             }
         }
         if self.world == "clocked" {

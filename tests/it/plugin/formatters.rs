@@ -57,7 +57,9 @@ fn messages_that_break_the_contract_are_refused() {
 
 #[test]
 fn silence_is_an_answer_that_the_host_may_overrule() {
-    let silent = loaded(&Guest::formatter().body("format", "(i32.store8 offset=4 ($right) (i32.const 0)) $right"));
+    let silent = loaded(
+        &Guest::formatter().body("format", "(i32.store8 offset=4 ($right) (i32.const 0)) $right"),
+    );
     let called = silent.format("{}", &event(Phase::Updated, Severity::Critical));
     assert_eq!(called.outcome, Ok(None));
 }

@@ -2,9 +2,13 @@
 
 mod filters;
 mod formatters;
+mod gate;
+mod guests;
 mod policies;
 mod proof;
 mod refused;
+mod stand;
+mod swap;
 mod wit;
 
 #[path = "../../guests/assemble.rs"]

@@ -57,7 +57,8 @@ fn calls_without_end_are_cut_by_their_budget() {
     let fills = "(drop (memory.grow (i32.const 900)))\n\
          (loop $l (memory.fill (i32.const 65536) (i32.const 7) (i32.const 58000000)) (br $l))\n\
          unreachable";
-    let logs = "(loop $l (call $log (i32.const 2) (i32.const 0) (i32.const 8)) (br $l)) unreachable";
+    let logs =
+        "(loop $l (call $log (i32.const 2) (i32.const 0) (i32.const 8)) (br $l)) unreachable";
     let post = "(func (export \"cabi_post_headgate:plugin/health-policy@0.1.0#evaluate\") (param i32) \
          (loop $l (br $l)))";
     check(vec![
@@ -119,7 +120,8 @@ fn memory_ends_at_the_limit_and_comes_back() {
          (memory.fill (i32.mul (i32.sub (memory.size) (i32.const 1)) (i32.const 65536))\n\
           (i32.const 1) (i32.const 65536)) (br $l)) unreachable";
     let once = "(drop (memory.grow (i32.const 65000))) $right";
-    let table = "(loop $l (drop (table.grow $t (ref.null func) (i32.const 500))) (br $l)) unreachable";
+    let table =
+        "(loop $l (drop (table.grow $t (ref.null func) (i32.const 500))) (br $l)) unreachable";
     let table_once = "(drop (table.grow $t (ref.null func) (i32.const 100000000))) $right";
     let tables = |text| in_evaluate(text).field("(table $t 1 funcref)");
     check(vec![
@@ -168,7 +170,8 @@ fn answers_that_are_too_much_are_refused_whole() {
         in_evaluate(&format!("(i32.store offset=28 ($right) (i32.const {count})) $right"))
             .pages(400)
     };
-    let snapshots = |count| Guest::policy().judges(|it| it.snapshots = vec!["default".into(); count]);
+    let snapshots =
+        |count| Guest::policy().judges(|it| it.snapshots = vec!["default".into(); count]);
     let pairs = |count: usize| {
         let pair = |number| (format!("key-{number}"), "value".to_owned());
         Guest::policy().judges(|it| it.extra = (0..count).map(pair).collect())
@@ -200,9 +203,7 @@ fn answers_that_are_too_much_are_refused_whole() {
 fn answers_that_are_none_are_faults() {
     let any: &[&str] = &["trap", "invalid-output", "data"];
     let store = |offset: u32, value: i64| {
-        in_evaluate(&format!(
-            "(i32.store offset={offset} ($right) (i32.const {value})) $right"
-        ))
+        in_evaluate(&format!("(i32.store offset={offset} ($right) (i32.const {value})) $right"))
     };
     let broken = Guest::policy().judges(|it| it.detail = vec![b'a', 0xff, 0xc0, 0x80]);
     check(vec![
@@ -284,8 +285,8 @@ fn a_line_is_cut_at_its_limit() {
 
 #[test]
 fn metrics_that_were_not_declared_are_dropped() {
-    let mut guest = Guest::policy()
-        .describes(|it| it.metrics = vec![("seen".into(), "Things seen".into(), 1)]);
+    let mut guest =
+        Guest::policy().describes(|it| it.metrics = vec![("seen".into(), "Things seen".into(), 1)]);
     let (seen, _) = guest.data.text("seen");
     let (other, _) = guest.data.text("unseen");
     let record = |at: u32, len: u32, value: &str| {
@@ -298,7 +299,8 @@ fn metrics_that_were_not_declared_are_dropped() {
         record(seen, 4, "inf"),
         "$right".to_owned(),
     ];
-    let called = loaded(&guest.clone().body("evaluate", &text.concat())).evaluate("{}", &window(), None);
+    let called =
+        loaded(&guest.clone().body("evaluate", &text.concat())).evaluate("{}", &window(), None);
     assert_eq!(label(&called), "ok", "{called:?}");
     assert_eq!(called.said.metrics, [(0, 1.5)]);
     assert_eq!(called.said.metrics_dropped, 3);

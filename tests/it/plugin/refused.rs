@@ -138,10 +138,9 @@ fn modules_that_are_more_than_they_may_be() {
 #[test]
 fn a_component_of_a_thousand_instances() {
     let good = Guest::policy().build();
-    let inside = wat::parse_str(
-        "(component (core module $m (memory 1)) (core instance (instantiate $m)))",
-    )
-    .expect("text");
+    let inside =
+        wat::parse_str("(component (core module $m (memory 1)) (core instance (instantiate $m)))")
+            .expect("text");
     // The same small component, instantiated a thousand times inside of a good one: sections are appended as they are.
     let nested = (0..1000).fold(String::new(), |text, _| text + "(core instance (instantiate $m))");
     let bomb = format!("(component (core module $m (memory 1)) {nested})");
@@ -162,10 +161,11 @@ fn functions_that_are_dear_to_compile() {
     });
     for (what, guest) in [
         ("20,000 functions", Guest::policy().field(&many)),
-        ("50,000 blocks", Guest::policy().body(
-            "evaluate",
-            &format!("{}{} $right", "(block ".repeat(900), ")".repeat(900)),
-        )),
+        (
+            "50,000 blocks",
+            Guest::policy()
+                .body("evaluate", &format!("{}{} $right", "(block ".repeat(900), ")".repeat(900))),
+        ),
     ] {
         let (outcome, took) = timed(|| load(&guest.build()));
         assert!(outcome.is_ok() || outcome.is_err_and(|it| !it.is_empty()), "{what}");
@@ -214,9 +214,8 @@ fn code_that_does_not_come_back_from_its_description() {
 fn descriptions_that_lie_or_babble() {
     let info = |change: fn(&mut Info)| Guest::policy().describes(change).build();
     let metric = |name: &str| (name.to_owned(), "Things".to_owned(), 0);
-    let metrics = |all: Vec<(String, String, u8)>| {
-        Guest::policy().describes(|it| it.metrics = all).build()
-    };
+    let metrics =
+        |all: Vec<(String, String, u8)>| Guest::policy().describes(|it| it.metrics = all).build();
     let numbered = |count: usize| (0..count).map(|it| metric(&format!("m{it}"))).collect();
     for (what, wasm) in [
         ("no name", info(|it| it.name.clear())),
@@ -233,7 +232,10 @@ fn descriptions_that_lie_or_babble() {
             "a schema that refers",
             info(|it| it.schema = Some("{\"$ref\": \"http://example.com/x.json\"}".into())),
         ),
-        ("a schema of 65 KiB", info(|it| it.schema = Some(format!("{{\"title\": \"{}\"}}", "x".repeat(66_000))))),
+        (
+            "a schema of 65 KiB",
+            info(|it| it.schema = Some(format!("{{\"title\": \"{}\"}}", "x".repeat(66_000)))),
+        ),
         (
             "a schema with a dear pattern",
             info(|it| it.schema = Some("{\"pattern\": \"((a{0,1000}){0,1000}){0,1000}\"}".into())),
