@@ -5,8 +5,10 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+mod gate;
 pub mod key;
 pub mod maintenance;
+pub mod plugin;
 pub mod plugin_compile;
 pub mod run;
 
@@ -71,6 +73,8 @@ enum Command {
     Maintenance(maintenance::Cmd),
     /// Show what the gate would do with a request, and why, without sending it.
     Explain(explain::Cmd),
+    /// Write, build, try and ship plugins.
+    Plugin(plugin::Cmd),
     /// Run the gate in front of stand-ins of StockFlow.
     Demo(demo::Cmd),
     /// Print completions for a shell.
@@ -103,6 +107,7 @@ pub fn run() -> ExitCode {
         Command::Key(cmd) => key::run(cmd, cli.output),
         Command::Maintenance(cmd) => maintenance::run(cmd, cli.output),
         Command::Explain(cmd) => explain::run(cmd, cli.output),
+        Command::Plugin(cmd) => plugin::run(cmd, cli.output),
         Command::Demo(cmd) => demo::run(cmd, cli.output),
         Command::Completions(cmd) => completions::run(cmd),
         Command::PluginCompile(cmd) => plugin_compile::run(cmd),
