@@ -12,6 +12,7 @@
 
 pub mod limits;
 pub mod facts;
+pub mod schema;
 pub mod host;
 pub mod threshold;
 pub mod plain;
