@@ -4,6 +4,7 @@
 //! roll-back take the same road as a config: reload → build → publish.
 
 pub mod acting;
+mod start;
 pub mod status;
 
 use std::path::{Path, PathBuf};
@@ -113,6 +114,8 @@ pub struct PushOptions {
     pub shadow: bool,
     /// Prove and tell, change nothing.
     pub dry_run: bool,
+    /// Who pushes: name of a key or `admin-listener`.
+    pub by: String,
 }
 
 /// Where to roll back to.
