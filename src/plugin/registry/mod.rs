@@ -7,6 +7,7 @@ pub mod acting;
 mod conduct;
 mod probation;
 mod quarantine;
+mod start;
 pub mod status;
 mod voice;
 
@@ -117,6 +118,8 @@ pub struct PushOptions {
     pub shadow: bool,
     /// Prove and tell, change nothing.
     pub dry_run: bool,
+    /// Who pushes: name of a key or `admin-listener`.
+    pub by: String,
 }
 
 /// Where to roll back to.
