@@ -8,8 +8,10 @@
 //! ```
 
 mod bindings;
+pub mod cache;
 mod checked;
 mod clock;
+pub mod compile;
 mod component;
 mod convert;
 mod decision;
@@ -20,6 +22,7 @@ mod filter;
 mod formatter;
 mod guest;
 mod imports;
+pub mod inspect;
 mod limiter;
 mod policy;
 mod state;
@@ -27,7 +30,6 @@ mod words;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::{InstancePre, Linker};
@@ -36,10 +38,13 @@ use crate::plugin::host::clock::Clock;
 use crate::plugin::host::component::Meant;
 use crate::plugin::host::state::{Sandbox, State};
 use crate::plugin::limits::Limits;
-use crate::plugin::{Class, DeclaredMetric, Digest, Kind, Refusal};
+use crate::plugin::{Class, DeclaredMetric, Kind, Refusal};
 
+pub use cache::Artifact;
+pub use compile::{Compiler, From};
 pub use component::Component;
 pub use filter::{FilterDecision, FilterReply, HeaderOp, Instance};
+pub use inspect::{Inspection, expect_kind, inspect};
 
 /// The engine, its clock and its linkers; one per process, cheap to clone.
 #[derive(Clone)]
@@ -105,8 +110,7 @@ impl Host {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// For the compiler and the cache: the settings that compiled code must fit.
-    #[allow(dead_code, reason = "skeleton: the compiler uses it")]
+    /// Compiled code must fit its settings.
     fn engine(&self) -> &Engine {
         &self.inner.engine
     }
@@ -121,7 +125,7 @@ impl Host {
     /// # Errors
     /// What the compiler does not accept.
     pub fn compile(&self, wasm: &[u8]) -> Result<Artifact, Refusal> {
-        Ok(Artifact(wasm.to_vec()))
+        compile::compile_here(&self.inner.engine, wasm)
     }
 
     /// Links an artifact and asks the component to describe itself.
@@ -134,8 +138,7 @@ impl Host {
         seen: &Inspection,
         class: Class,
     ) -> Result<Component, Vec<Refusal>> {
-        let compiled = wasmtime::component::Component::new(&self.inner.engine, &artifact.0)
-            .map_err(|it| vec![Refusal::new("compile", format!("{it:#}"))])?;
+        let compiled = artifact.component(&self.inner.engine).map_err(|it| vec![it])?;
         Component::new(self, &compiled, Meant { digest: seen.digest, kind: seen.kind, class })
     }
 
@@ -155,63 +158,6 @@ impl Host {
     fn sandbox(&self, limits: Limits, metrics: Vec<DeclaredMetric>) -> Sandbox {
         let counts_fuel = self.inner.purpose == Purpose::Measure;
         Sandbox { clock: Arc::clone(&self.inner.clock), limits, metrics, counts_fuel }
-    }
-}
-
-/// Compiled code from our own compiler, this process's child or our cache (HMAC checked): the only bytes that are ever
-/// taken for code.
-#[derive(Clone)]
-pub struct Artifact(Vec<u8>);
-
-impl fmt::Debug for Artifact {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Artifact({} bytes)", self.0.len())
-    }
-}
-
-/// What can be said of a component without running it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    pub digest: Digest,
-    pub bytes: usize,
-    pub kind: Kind,
-    /// Version of `headgate:plugin` that it was built against.
-    pub wit_version: String,
-    pub imports: Vec<String>,
-    pub exports: Vec<String>,
-}
-
-/// Looks at bytes: size, foreign `.cwasm`, whole parse, imports, world. Runs nothing.
-///
-/// # Errors
-/// Every reason at once, each with the way to build it right.
-pub fn inspect(_wasm: &[u8], _class: Class) -> Result<Inspection, Vec<Refusal>> {
-    Err(vec![Refusal::new("not-a-component", "not built yet")])
-}
-
-/// Compiles in a child process with limits and keeps results on disk, so that a warm start compiles nothing.
-#[derive(Clone, Debug)]
-pub struct Compiler {}
-
-/// How an artifact was had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
-    Cache,
-    Compiled { took: Duration },
-}
-
-impl Compiler {
-    /// With a cache below this folder (made with mode 0700 when missing); `None`: without a cache.
-    pub fn new(_host: Host, _cache: Option<&std::path::Path>) -> Self {
-        Self {}
-    }
-
-    /// Blocks for as long as compiling takes (bounded).
-    ///
-    /// # Errors
-    /// What the compiler does not accept, or the child's limit that was hit.
-    pub fn artifact(&self, _wasm: &[u8], _digest: Digest) -> Result<(Artifact, From), Refusal> {
-        Err(Refusal::new("compile", "not built yet"))
     }
 }
 

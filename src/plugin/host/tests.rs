@@ -2,24 +2,18 @@
 
 use std::path::Path;
 
-use super::{Artifact, Component, FilterDecision, Host, Inspection, Purpose};
+use super::{Component, FilterDecision, Host, Purpose, inspect};
 use crate::model::alert::{Event, Phase};
 use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Severity, Source, Window};
 use crate::plugin::facts::{Fact, Facts};
-use crate::plugin::{Class, Digest, Kind, Said};
+use crate::plugin::{Class, Kind, Said};
 
 fn load(host: &Host, name: &str, kind: Kind) -> Component {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/dist").join(name);
     let wasm = std::fs::read(path.with_extension("wasm")).expect("a built component");
-    let seen = Inspection {
-        digest: Digest::of(&wasm),
-        bytes: wasm.len(),
-        kind,
-        wit_version: "0.1.0".to_owned(),
-        imports: Vec::new(),
-        exports: Vec::new(),
-    };
-    let artifact: Artifact = host.compile(&wasm).expect("compiles");
+    let seen = inspect(&wasm, Class::Default).expect("a plugin");
+    assert_eq!(seen.kind, kind);
+    let artifact = host.compile(&wasm).expect("compiles");
     host.load(&artifact, &seen, Class::Default).expect("loads")
 }
 
