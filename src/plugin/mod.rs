@@ -20,6 +20,8 @@ pub mod health_policy;
 pub mod alert_formatter;
 pub mod request_filter;
 pub mod registry;
+#[cfg(test)]
+mod agreement;
 
 use std::fmt;
 use std::time::Duration;
