@@ -19,6 +19,8 @@ pub mod plain;
 pub mod health_policy;
 pub mod alert_formatter;
 pub mod request_filter;
+pub mod budget;
+pub mod spares;
 pub mod registry;
 #[cfg(test)]
 mod agreement;
