@@ -4,8 +4,12 @@
 //! roll-back take the same road as a config: reload → build → publish.
 
 pub mod acting;
+mod conduct;
+mod probation;
+mod quarantine;
 mod start;
 pub mod status;
+mod voice;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
