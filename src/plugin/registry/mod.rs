@@ -225,13 +225,10 @@ pub fn native(wanted: &Wanted) -> Proven {
                     set.filters.resize_with(route + 1, Vec::new);
                 }
                 if let Some(filters) = set.filters.get_mut(*route) {
-                    filters.push(Arc::new(RequestFilter {
-                        id,
-                        plugin: wanted.plugin.clone().unwrap_or_default(),
-                        component: None,
-                        on_failure: wanted.on_failure,
-                        headers: Vec::new(),
-                    }));
+                    let plugin = wanted.plugin.clone().unwrap_or_default();
+                    let none = Vec::new();
+                    let filter = RequestFilter::new(id, plugin, None, wanted.on_failure, none);
+                    filters.push(Arc::new(filter));
                 }
             }
         }
