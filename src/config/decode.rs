@@ -24,6 +24,17 @@ pub(super) struct At<T> {
 #[derive(Clone, Debug)]
 pub(super) struct OneOrMany<T>(pub(super) Vec<At<T>>);
 
+/// A name, or a mapping that says more.
+#[derive(Clone, Debug)]
+pub(super) enum NameOr<T> {
+    Name(String),
+    More(T),
+}
+
+/// Whatever stands there; who wants it reads the tree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Anything;
+
 /// A mapping from names to values, in file order.
 #[derive(Clone, Debug)]
 pub(super) struct Named<T>(pub(super) Vec<(At<String>, At<T>)>);
@@ -36,6 +47,7 @@ pub(super) fn decode<'t, T: Deserialize<'t>>(tree: &'t Tree, problems: &'t Probl
 
 const AT: &str = "headgate::At";
 const ONE_OR_MANY: &str = "headgate::OneOrMany";
+const NAME_OR: &str = "headgate::NameOr";
 
 /// Why a node does not fit.
 #[derive(Debug, Default)]
@@ -203,6 +215,10 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                     &self.tree.node(self.id).id,
                 ))),
             },
+            NAME_OR => match self.value() {
+                Value::Text(name) => visitor.visit_borrowed_str(name),
+                _ => visitor.visit_newtype_struct(self),
+            },
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -368,6 +384,36 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ManyVisitor<T> {
             items.push(item);
         }
         Ok(OneOrMany(items))
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for NameOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(NAME_OR, NameOrVisitor(PhantomData))
+    }
+}
+
+struct NameOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for NameOrVisitor<T> {
+    type Value = NameOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name, or a mapping")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<NameOr<T>, E> {
+        Ok(NameOr::Name(name.to_owned()))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, it: D) -> Result<NameOr<T>, D::Error> {
+        T::deserialize(it).map(NameOr::More)
+    }
+}
+
+impl<'de> Deserialize<'de> for Anything {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
     }
 }
 

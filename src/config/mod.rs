@@ -73,6 +73,25 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every use of a plugin: policies in the order of services, the formatter, filters in the order of routes.
+    pub fn plugin_uses(&self) -> Vec<&PluginUse> {
+        let policies = self.services.iter().map(|it| &it.policy);
+        let filters = self.routes.iter().flat_map(|it| &it.filters);
+        policies.chain([&self.formatter]).chain(filters).collect()
+    }
+
+    /// Files that hold plugins and candidates for them: they are watched beside the config file.
+    pub fn plugin_files(&self) -> Vec<PathBuf> {
+        let sources = self.plugins.iter().flat_map(|it| [Some(&it.source), it.shadow.as_ref()]);
+        sources
+            .flatten()
+            .filter_map(|it| match it {
+                PluginSource::File(path) => Some(path.clone()),
+                PluginSource::Builtin(_) => None,
+            })
+            .collect()
+    }
+
     /// Files that hold keys: they are watched beside the config file.
     pub fn key_files(&self) -> Vec<PathBuf> {
         self.keys
@@ -128,6 +147,40 @@ pub struct Service {
     pub policy: PluginUse,
 }
 
+/// What a plugin can be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Judges a service's health.
+    Policy,
+    /// Puts alerts into words.
+    Formatter,
+    /// Decides on requests.
+    Filter,
+}
+
+impl Role {
+    /// With article, for findings.
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Policy => "a health policy",
+            Self::Formatter => "an alert formatter",
+            Self::Filter => "a request filter",
+        }
+    }
+}
+
+/// Plugins that the gate ships.
+pub const BUILTINS: [(&str, Role); 5] = [
+    ("threshold", Role::Policy),
+    ("latency-slo", Role::Policy),
+    ("plain", Role::Formatter),
+    ("slack-blocks", Role::Formatter),
+    ("require-header", Role::Filter),
+];
+
+/// The name of the gate's own code, where a plugin could be named.
+pub const NATIVE: &str = "native";
+
 /// A plugin by the operator's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plugin {
@@ -171,6 +224,11 @@ impl PluginUse {
     pub fn builtin(name: &str, at: String) -> Self {
         let settings = serde_json::Value::Object(serde_json::Map::new());
         Self { plugin: Some(name.to_owned()), settings, fail_open: false, at }
+    }
+
+    /// As the config names it.
+    fn name(&self) -> &str {
+        self.plugin.as_deref().unwrap_or(NATIVE)
     }
 }
 

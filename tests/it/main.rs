@@ -13,6 +13,7 @@ mod maintenance;
 mod ops;
 mod paths;
 mod peers;
+mod plugin;
 mod reload;
 mod retry;
 mod routing;

@@ -1,16 +1,24 @@
 //! The sandbox: wasmtime's component model without WASI, and the only folder that names it.
 
+pub mod cache;
+pub mod compile;
+pub mod inspect;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::model::alert::{Event, Message};
 use crate::model::health::{Saved, Verdict, Window};
 use crate::plugin::facts::Facts;
+pub use crate::plugin::host::cache::Artifact;
+pub use crate::plugin::host::compile::{Compiler, From};
+pub use crate::plugin::host::inspect::{Inspection, expect_kind, inspect};
 use crate::plugin::{Called, Check, Class, Digest, Fault, Info, Issue, Kind, Refusal, Said};
 
 /// The engine, its clock and its linkers; one per process, cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Host {}
+pub struct Host {
+    engine: wasmtime::Engine,
+}
 
 /// What the engine is set up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +49,12 @@ impl Host {
     /// # Errors
     /// When this platform has no engine.
     pub fn start(_purpose: Purpose) -> Result<Self, HostError> {
-        Err(HostError("not built yet".to_owned()))
+        let engine = wasmtime::Engine::new(&wasmtime::Config::new());
+        Ok(Self { engine: engine.map_err(|it| HostError(it.to_string()))? })
+    }
+
+    pub(super) fn engine(&self) -> &wasmtime::Engine {
+        &self.engine
     }
 
     /// How memory is had.
@@ -53,8 +66,8 @@ impl Host {
     ///
     /// # Errors
     /// What the compiler does not accept.
-    pub fn compile(&self, _wasm: &[u8]) -> Result<Artifact, Refusal> {
-        Err(Refusal::new("compile", "not built yet"))
+    pub fn compile(&self, wasm: &[u8]) -> Result<Artifact, Refusal> {
+        compile::compile_here(&self.engine, wasm)
     }
 
     /// Links an artifact and asks the component to describe itself.
@@ -68,63 +81,6 @@ impl Host {
         _class: Class,
     ) -> Result<Component, Vec<Refusal>> {
         Err(vec![Refusal::new("describe", "not built yet")])
-    }
-}
-
-/// Compiled code from our own compiler, this process's child or our cache (HMAC checked): the only bytes that are ever
-/// taken for code.
-#[derive(Clone)]
-pub struct Artifact(Vec<u8>);
-
-impl std::fmt::Debug for Artifact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Artifact({} bytes)", self.0.len())
-    }
-}
-
-/// What can be said of a component without running it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    pub digest: Digest,
-    pub bytes: usize,
-    pub kind: Kind,
-    /// Version of `headgate:plugin` that it was built against.
-    pub wit_version: String,
-    pub imports: Vec<String>,
-    pub exports: Vec<String>,
-}
-
-/// Looks at bytes: size, foreign `.cwasm`, whole parse, imports, world. Runs nothing.
-///
-/// # Errors
-/// Every reason at once, each with the way to build it right.
-pub fn inspect(_wasm: &[u8], _class: Class) -> Result<Inspection, Vec<Refusal>> {
-    Err(vec![Refusal::new("not-a-component", "not built yet")])
-}
-
-/// Compiles in a child process with limits and keeps results on disk, so that a warm start compiles nothing.
-#[derive(Clone, Debug)]
-pub struct Compiler {}
-
-/// How an artifact was had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
-    Cache,
-    Compiled { took: Duration },
-}
-
-impl Compiler {
-    /// With a cache below this folder (made with mode 0700 when missing); `None`: without a cache.
-    pub fn new(_host: Host, _cache: Option<&std::path::Path>) -> Self {
-        Self {}
-    }
-
-    /// Blocks for as long as compiling takes (bounded).
-    ///
-    /// # Errors
-    /// What the compiler does not accept, or the child's limit that was hit.
-    pub fn artifact(&self, _wasm: &[u8], _digest: Digest) -> Result<(Artifact, From), Refusal> {
-        Err(Refusal::new("compile", "not built yet"))
     }
 }
 

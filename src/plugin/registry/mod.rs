@@ -22,6 +22,7 @@ pub mod shadow;
 mod shelf;
 mod sources;
 pub mod states;
+mod start;
 pub mod status;
 mod voice;
 
@@ -132,6 +133,8 @@ pub struct PushOptions {
     pub shadow: bool,
     /// Prove and tell, change nothing.
     pub dry_run: bool,
+    /// Who pushes: name of a key or `admin-listener`.
+    pub by: String,
 }
 
 /// Where to roll back to.
@@ -282,13 +285,10 @@ pub fn native(wanted: &Wanted) -> Proven {
                     set.filters.resize_with(route + 1, Vec::new);
                 }
                 if let Some(filters) = set.filters.get_mut(*route) {
-                    filters.push(Arc::new(RequestFilter {
-                        id,
-                        plugin: wanted.plugin.clone().unwrap_or_default(),
-                        component: None,
-                        on_failure: wanted.on_failure,
-                        headers: Vec::new(),
-                    }));
+                    let plugin = wanted.plugin.clone().unwrap_or_default();
+                    let none = Vec::new();
+                    let filter = RequestFilter::new(id, plugin, None, wanted.on_failure, none);
+                    filters.push(Arc::new(filter));
                 }
             }
         }
