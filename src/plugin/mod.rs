@@ -22,6 +22,8 @@ pub mod request_filter;
 pub mod budget;
 pub mod spares;
 pub mod registry;
+#[cfg(test)]
+mod agreement;
 
 use std::fmt;
 use std::time::Duration;

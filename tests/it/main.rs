@@ -14,6 +14,7 @@ mod ops;
 mod paths;
 mod peers;
 mod plugin;
+mod plugins;
 mod reload;
 mod retry;
 mod routing;

@@ -158,7 +158,8 @@ fn plain(value: &impl serde::Serialize) -> Value {
 
 /// The request with what the plugin wants granted, as an operator would who grants it everything.
 pub(super) fn facts(request: &Request, info: &Info) -> Facts {
-    let mut facts = Facts { now_ms: request.now_ms, ..Facts::default() };
+    let mut facts = Facts::default();
+    facts.now_ms = request.now_ms;
     let texts = [
         (Fact::Method, Some(&request.method)),
         (Fact::Path, Some(&request.path)),

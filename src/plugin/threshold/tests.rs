@@ -232,7 +232,7 @@ fn everything_wrong_with_settings_is_told_at_once_and_in_order() {
 fn each_setting_has_its_bounds() {
     let long = "a".repeat(256);
     for (name, good, bad) in [
-        ("statuses", json!(["100-599"; 16]), json!(["200"; 17])),
+        ("statuses", json!(vec!["100-599"; 16]), json!(vec!["200"; 17])),
         ("statuses", json!(["599"]), json!([])),
         ("path", json!(format!("$.{}", "a".repeat(64))), json!(format!("$.{}", "a".repeat(65)))),
         ("path", json!("$.a.b.c.d.e.f.g.h"), json!("$.a.b.c.d.e.f.g.h.i")),

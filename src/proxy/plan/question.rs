@@ -4,7 +4,7 @@
 //! of the yes, for the edge to copy (Traefik `authResponseHeaders`, Caddy `copy_headers`). What an edge cannot be told (a
 //! field removed or appended, a 2xx reply) is refused, so that nothing passes as if the filter had not spoken.
 
-use crate::proxy::filter::{self, Passage, as_fields};
+use crate::proxy::filter::{self, Passage};
 use crate::proxy::forward_auth::{self, Denied};
 use crate::proxy::plan::{Plan, Seen};
 use crate::proxy::record::Record;
