@@ -308,3 +308,6 @@ pub const BUILTINS: [(&str, Kind); 5] = [
     ("slack-blocks", Kind::Formatter),
     ("require-header", Kind::Filter),
 ];
+
+#[cfg(test)]
+mod tests;
