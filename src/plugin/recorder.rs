@@ -15,9 +15,6 @@ const INPUTS: usize = 256;
 /// Bytes of the inputs of one place, about.
 const BYTES: usize = 2 * 1024 * 1024;
 
-/// Bytes of one request's facts, about.
-const FACTS_BYTES: usize = 4 * 1024;
-
 /// Time between two requests of a route that are recorded, so that they come from more than one moment.
 const SAMPLE_MS: u64 = 100;
 
@@ -73,7 +70,10 @@ impl Recorder {
     pub fn event(&self, event: &Arc<Event>) {
         let texts = event.issues.iter().map(String::len).sum::<usize>();
         let bytes = 512 + event.detail.len() + texts;
-        self.places().entry(Place::Alerts).or_default().push(Input::Event(Arc::clone(event)), bytes);
+        self.places()
+            .entry(Place::Alerts)
+            .or_default()
+            .push(Input::Event(Arc::clone(event)), bytes);
     }
 
     /// A request that a filter saw; one now and then is kept. Callable from data threads: never waits.
@@ -85,7 +85,7 @@ impl Recorder {
         };
         if now.0.saturating_sub(ring.last) >= SAMPLE_MS {
             ring.last = now.0;
-            ring.push(Input::Facts(Arc::new(facts.clone())), FACTS_BYTES);
+            ring.push(Input::Facts(Arc::new(facts.as_seen())), facts.bytes());
         }
     }
 

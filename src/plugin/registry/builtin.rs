@@ -12,11 +12,31 @@ pub(crate) struct Builtin {
 
 /// What operators need not configure to use; they stand for themselves, so that all that they want is granted.
 pub(crate) const BUILTINS: [Builtin; 5] = [
-    Builtin { name: "threshold", kind: Kind::Policy, wasm: b"" },
-    Builtin { name: "latency-slo", kind: Kind::Policy, wasm: b"" },
-    Builtin { name: "plain", kind: Kind::Formatter, wasm: b"" },
-    Builtin { name: "slack-blocks", kind: Kind::Formatter, wasm: b"" },
-    Builtin { name: "require-header", kind: Kind::Filter, wasm: b"" },
+    Builtin {
+        name: "threshold",
+        kind: Kind::Policy,
+        wasm: include_bytes!("../../../plugins/dist/threshold.wasm"),
+    },
+    Builtin {
+        name: "latency-slo",
+        kind: Kind::Policy,
+        wasm: include_bytes!("../../../plugins/dist/latency-slo.wasm"),
+    },
+    Builtin {
+        name: "plain",
+        kind: Kind::Formatter,
+        wasm: include_bytes!("../../../plugins/dist/plain.wasm"),
+    },
+    Builtin {
+        name: "slack-blocks",
+        kind: Kind::Formatter,
+        wasm: include_bytes!("../../../plugins/dist/slack-blocks.wasm"),
+    },
+    Builtin {
+        name: "require-header",
+        kind: Kind::Filter,
+        wasm: include_bytes!("../../../plugins/dist/require-header.wasm"),
+    },
 ];
 
 pub(crate) fn find(name: &str) -> Option<&'static Builtin> {

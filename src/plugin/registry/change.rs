@@ -26,14 +26,16 @@ impl Plugins {
             return Err(vec![Refusal::new("wrong-digest", message)]);
         }
         let at = UnixMs::now().0;
-        let origin = Origin::Pushed { at, by: options.by.clone() };
+        let origin =
+            Origin::Pushed { at, by: Some(options.by.clone()).filter(|it| !it.is_empty()) };
         let found = Found { bytes: Bytes::copy_from_slice(wasm), digest, origin };
         // A shadow without effect may be another one than the config pins.
         let tried = Spec { pin: spec.pin.filter(|_| !options.shadow), ..spec.clone() };
         let wanted = self.with(|it| it.wanted.clone());
         let uses: Vec<_> =
             wanted.uses.iter().filter(|it| it.plugin.as_deref() == Some(plugin)).collect();
-        let proven = self.on_a_thread(|| self.candidate(&tried, &uses, &found));
+        let proven = Self::on_a_thread(|| self.candidate(&tried, &uses, &found))
+            .map_err(|it| vec![Refusal::new("busy", it.to_string())])?;
         let version = proven.map_err(|failed| {
             if !options.dry_run {
                 self.refused(plugin, Some(digest), failed.reasons());
@@ -42,7 +44,8 @@ impl Plugins {
         })?;
         if !options.dry_run {
             let slot = if options.shadow { Slot::Shadow } else { Slot::Active };
-            let note = self.note(&spec, digest, (at, options.by.clone()));
+            let by = Some(options.by.clone()).filter(|it| !it.is_empty());
+            let note = self.note(&spec, digest, (at, by));
             self.keep(slot, &note, wasm).map_err(|it| vec![it])?;
         }
         Ok(version.proof.clone())
@@ -87,8 +90,11 @@ impl Plugins {
     fn to_config(&self, spec: &Spec) -> Result<Digest, Refusal> {
         let named = sources::read(&spec.source, spec.class)?;
         if self.kept.forget(&spec.name, Slot::Active).is_none() {
-            return Err(Refusal::new("rollback", "nothing is pushed: the config's component counts")
-                .advice("Name what you want in the config, or `--to previous`."));
+            return Err(Refusal::new(
+                "rollback",
+                "nothing is pushed: the config's component counts",
+            )
+            .advice("Name what you want in the config, or `--to previous`."));
         }
         Ok(named.digest)
     }
@@ -105,7 +111,8 @@ impl Plugins {
             return Err(crate::plugin::registry::report::quarantined(&conduct));
         }
         if let Some(pin) = spec.pin.filter(|it| *it != digest) {
-            let message = format!("the config pins {}, the earlier one is {}", pin.short(), digest.short());
+            let message =
+                format!("the config pins {}, the earlier one is {}", pin.short(), digest.short());
             return Err(Refusal::new("wrong-digest", message).advice("Change the pin."));
         }
         let named = sources::read(&spec.source, spec.class).ok().map(|it| it.digest);
@@ -134,10 +141,7 @@ impl Plugins {
     fn bytes(&self, plugin: &str, version: &Version) -> Option<Bytes> {
         match &version.origin {
             Origin::Builtin(name) => Some(Bytes::from_static(builtin::find(name)?.wasm)),
-            _ => version
-                .bytes
-                .clone()
-                .or_else(|| self.kept.good_bytes(plugin, version.digest())),
+            _ => version.bytes.clone().or_else(|| self.kept.good_bytes(plugin, version.digest())),
         }
     }
 
@@ -150,7 +154,8 @@ impl Plugins {
         })?;
         let digest = beside.component.digest();
         if let Some(pin) = spec.pin.filter(|it| *it != digest) {
-            let message = format!("the config pins {}, the shadow is {}", pin.short(), digest.short());
+            let message =
+                format!("the config pins {}, the shadow is {}", pin.short(), digest.short());
             return Err(Refusal::new("wrong-digest", message).advice("Change the pin."));
         }
         let note = self.note(&spec, digest, (UnixMs::now().0, Some("promotion".to_owned())));
@@ -161,6 +166,7 @@ impl Plugins {
 }
 
 fn no_such(plugin: &str) -> Refusal {
-    Refusal::new("unknown-plugin", format!("there is no plugin `{plugin}`"))
-        .advice("Declare it under `plugins` first: a push replaces the bytes of a plugin, not the config.")
+    Refusal::new("unknown-plugin", format!("there is no plugin `{plugin}`")).advice(
+        "Declare it under `plugins` first: a push replaces the bytes of a plugin, not the config.",
+    )
 }

@@ -68,6 +68,8 @@ pub(crate) struct Entry {
     pub(crate) retired: bool,
     /// Whether a proof is under way.
     pub(crate) verifying: bool,
+    /// Whether it is to be proven once the gate has started.
+    pub(crate) waits: bool,
 }
 
 /// Components in use, held weakly: what a generation still holds is used again, with its counters and instances.

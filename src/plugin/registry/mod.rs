@@ -27,17 +27,25 @@ pub mod status;
 mod voice;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::plugin::alert_formatter::AlertFormatter;
 use crate::plugin::health_policy::HealthPolicy;
 use crate::plugin::plain::Plain;
+use crate::plugin::registry::backing::Backing;
+use crate::plugin::registry::entries::Memory;
+use crate::plugin::registry::kept::Kept;
+use crate::plugin::registry::prove::Prover;
 use crate::plugin::registry::status::{LogEntry, PluginStatus, Proof};
 use crate::plugin::request_filter::{OnFailure, RequestFilter};
 use crate::plugin::threshold::Threshold;
-use crate::plugin::{Class, Digest, Kind, Refusal};
+use crate::plugin::workers::{THREAD_STACK, unbroken};
+use crate::plugin::{Class, Digest, Fault, Kind, Refusal};
 use crate::telemetry::metrics::Metrics;
 
 /// Where a plugin's bytes come from by config.
@@ -157,6 +165,8 @@ pub struct Plugins {
     wake: Arc<Notify>,
     /// One proof of the whole set, or of one push, at a time.
     proving: Mutex<()>,
+    /// Whether the first set is being resolved.
+    starting: AtomicBool,
     memory: Mutex<Memory>,
 }
 
@@ -172,6 +182,7 @@ impl Plugins {
             backing: Arc::new(Backing::start()),
             wake: Arc::default(),
             proving: Mutex::default(),
+            starting: AtomicBool::new(false),
             memory: Mutex::default(),
         })
     }
@@ -182,18 +193,12 @@ impl Plugins {
     }
 
     /// Runs what calls guests on a thread with room for a guest's stack.
-    fn on_a_thread<T: Send>(&self, call: impl FnOnce() -> T + Send) -> T {
-        let call = Mutex::new(Some(call));
-        let take = || call.lock().unwrap_or_else(PoisonError::into_inner).take().map(|it| it());
-        let done = thread::scope(|scope| {
+    fn on_a_thread<T: Send>(call: impl FnOnce() -> T + Send) -> Result<T, Fault> {
+        thread::scope(|scope| {
             let builder = thread::Builder::new().name("prove".to_owned()).stack_size(THREAD_STACK);
-            let thread = builder.spawn_scoped(scope, take);
-            thread.ok().and_then(|it| it.join().ok()).flatten()
-        });
-        match done {
-            Some(done) => done,
-            None => todo!(),
-        }
+            let thread = builder.spawn_scoped(scope, || unbroken(call));
+            thread.map_err(|_| Fault::Busy)?.join().map_err(|_| Fault::Busy)?
+        })
     }
 
     /// Threads, saved state and recorder behind the calls.
@@ -265,20 +270,19 @@ pub fn native(wanted: &Wanted) -> Proven {
     let rule = |settings| Threshold::new(settings).or_else(|_| Threshold::new(&none));
     let mut set = PluginSet {
         policies: Vec::new(),
-        formatter: Arc::new(AlertFormatter { component: None, native: Plain::default() }),
+        formatter: Arc::new(AlertFormatter::native(Plain::default())),
         filters: Vec::new(),
         hash: [0; 32],
     };
     for (id, wanted) in (0_u64..).zip(&wanted.uses) {
         match &wanted.place {
-            Place::Service(service) => set.policies.push(Arc::new(HealthPolicy {
-                service: service.clone(),
-                component: None,
-                native: rule(&wanted.settings).unwrap_or_default(),
-            })),
+            Place::Service(service) => set.policies.push(Arc::new(HealthPolicy::native(
+                service,
+                rule(&wanted.settings).unwrap_or_default(),
+            ))),
             Place::Alerts => {
                 let native = Plain::new(&wanted.settings).unwrap_or_default();
-                set.formatter = Arc::new(AlertFormatter { component: None, native });
+                set.formatter = Arc::new(AlertFormatter::native(native));
             }
             Place::Route(route, _) => {
                 if set.filters.len() <= *route {
@@ -304,3 +308,6 @@ pub const BUILTINS: [(&str, Kind); 5] = [
     ("slack-blocks", Kind::Formatter),
     ("require-header", Kind::Filter),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -70,12 +70,10 @@ impl Plugins {
     /// What lost or failed is kept no longer.
     fn forget_failures(&self) {
         let (retired, failed) = self.with(|it| {
-            let retired: Vec<String> = it
-                .entries
-                .iter_mut()
-                .filter(|(_, entry)| std::mem::take(&mut entry.retired))
-                .map(|(name, _)| name.clone())
-                .collect();
+            let lost = it.entries.iter_mut().filter_map(|(name, entry)| {
+                std::mem::take(&mut entry.retired).then(|| name.clone())
+            });
+            let retired: Vec<String> = lost.collect();
             let away = it.conducts.values().filter(|it| it.is_quarantined());
             let failed: Vec<Digest> = away.map(|it| it.digest).collect();
             (retired, failed)
@@ -108,7 +106,11 @@ impl Plugins {
             if let Some(previous) = previous.filter(|it| !elsewhere(*it)) {
                 self.backing.states.forget(previous);
             }
-            tracing::info!(plugin, digest = version.digest().short(), "a component is off probation");
+            tracing::info!(
+                plugin,
+                digest = version.digest().short(),
+                "a component is off probation"
+            );
         }
     }
 
@@ -121,7 +123,8 @@ impl Plugins {
             it.made.acting.retain(|_, it| it.strong_count() > 0);
             it.made.filters.retain(|_, it| it.strong_count() > 0);
         });
-        let places = self.with(|it| it.wanted.uses.iter().map(|it| it.place.clone()).collect::<Vec<_>>());
+        let places =
+            self.with(|it| it.wanted.uses.iter().map(|it| it.place.clone()).collect::<Vec<_>>());
         self.backing.recorder.retain(|it| places.contains(it));
         let services: Vec<&str> = places
             .iter()
@@ -130,9 +133,9 @@ impl Plugins {
                 Place::Alerts | Place::Route(..) => None,
             })
             .collect();
-        self.backing.states.retain(|service, digest| {
-            services.contains(&service) && used.contains(&digest)
-        });
+        self.backing
+            .states
+            .retain(|service, digest| services.contains(&service) && used.contains(&digest));
     }
 
     fn tell_metrics(&self) {
@@ -187,10 +190,15 @@ impl Memory {
         let before = std::mem::replace(&mut self.live, Live::of(set));
         let mut changes = Vec::new();
         for (name, entry) in &mut self.entries {
-            let acts = self.live.all().any(|it| it.plugin == *name);
+            let acts =
+                self.live.all().find(|it| it.plugin == *name).map(|it| it.component.digest());
             let used = self.wanted.uses.iter().any(|it| it.plugin.as_ref() == Some(name));
-            // What nobody uses is ready, which is as good as acting.
-            let chosen = entry.chosen.clone().filter(|_| acts || !used);
+            // A set may be older than the last proof. What nobody uses is ready, which is as good as acting.
+            let known = [entry.chosen.clone(), entry.acting.clone(), entry.previous.clone()];
+            let chosen = match acts {
+                Some(acts) => known.into_iter().flatten().find(|it| it.digest() == acts),
+                None => entry.chosen.clone().filter(|_| !used),
+            };
             let old = entry.acting.as_ref().map(|it| it.digest());
             let new = chosen.as_ref().map(|it| it.digest());
             if old == new {
@@ -202,9 +210,10 @@ impl Memory {
             }
             entry.acting.clone_from(&chosen);
             let Some(new) = chosen else { continue };
-            let services = before.policies.iter().filter(|it| {
-                it.component.as_ref().is_some_and(|it| it.plugin == *name)
-            });
+            let services = before
+                .policies
+                .iter()
+                .filter(|it| it.component.as_ref().is_some_and(|it| it.plugin == *name));
             let services = services.map(|it| it.service.clone()).collect();
             let old = old.or(entry.previous.as_ref().map(|it| it.digest()));
             changes.push(Change { plugin: name.clone(), new, old, services });

@@ -21,7 +21,7 @@ use crate::plugin::registry::{
 use crate::plugin::request_filter::RequestFilter;
 use crate::plugin::threshold::Threshold;
 use crate::plugin::workers::{THREAD_STACK, unbroken};
-use crate::plugin::{Class, Issue, Kind, MetricKind, Refusal};
+use crate::plugin::{Class, Issue, MetricKind, Refusal};
 use crate::telemetry::plugins::GuestKind;
 
 impl Plugins {
@@ -54,8 +54,8 @@ impl Plugins {
                 Some(next.fetch_add(1, Relaxed)).and_then(|it| Some((it, specs.get(it)?)))
             {
                 let uses = uses_of(wanted, &spec.name);
-                let decided =
-                    unbroken(|| self.decide(spec, &uses)).unwrap_or_else(|it| broken(spec, &uses, &it));
+                let decided = unbroken(|| self.decide(spec, &uses))
+                    .unwrap_or_else(|it| broken(spec, &uses, &it));
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((number, decided));
             }
         };
@@ -152,7 +152,8 @@ pub(crate) fn granted(wants: &[String], grants: &[String]) -> Vec<String> {
             granted.push(grant);
         } else if grant == "header:*" {
             let wanted = wants.iter().map(|it| it.to_ascii_lowercase());
-            let named = |it: &String| it.strip_prefix("header:").is_some_and(|it| !is_credential(it));
+            let named =
+                |it: &String| it.strip_prefix("header:").is_some_and(|it| !is_credential(it));
             granted.extend(wanted.filter(named));
         }
     }
@@ -195,7 +196,10 @@ impl Assembly<'_> {
                         set.filters.resize_with(route + 1, Vec::new);
                     }
                     let filter = self.filter(used, acting);
-                    set.filters.get_mut(*route).into_iter().for_each(|it| it.push(Arc::clone(&filter)));
+                    set.filters
+                        .get_mut(*route)
+                        .into_iter()
+                        .for_each(|it| it.push(Arc::clone(&filter)));
                 }
             }
         }
@@ -292,7 +296,8 @@ impl Assembly<'_> {
         twin: &str,
         new: impl Fn(&serde_json::Value) -> Result<T, Vec<Issue>>,
     ) -> T {
-        let for_twin = self.decided(used).is_some_and(|it| it.spec.source == Source::Builtin(twin.to_owned()));
+        let for_twin =
+            self.decided(used).is_some_and(|it| it.spec.source == Source::Builtin(twin.to_owned()));
         if used.plugin.is_some() && !for_twin {
             return T::default();
         }
@@ -325,9 +330,8 @@ impl Assembly<'_> {
             return known;
         }
         let filter = RequestFilter::new(next_id(), plugin, acting, used.on_failure, headers);
-        // Here already, so that the first requests find instances. A fault is the first request's to meet: it counts there.
         if let Err(fault) = filter.prepare() {
-            tracing::warn!(plugin = filter.plugin, %fault, "no instance of the filter can be made");
+            tracing::warn!(plugin = filter.plugin, %fault, "no instance of a filter can be made yet");
         }
         let filter = Arc::new(filter);
         let place = used.place.clone();
@@ -365,11 +369,6 @@ fn add_to_hash(hash: &mut Sha256, used: &Use, acting: Option<&Acting>) {
         hash.update(part);
     }
     hash.update(digest);
-}
-
-/// Kinds of the built-in plugins; for tools that know no registry.
-pub(crate) fn builtin_kinds() -> impl Iterator<Item = (&'static str, Kind)> {
-    builtin::BUILTINS.iter().map(|it| (it.name, it.kind))
 }
 
 #[cfg(test)]
