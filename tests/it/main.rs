@@ -14,6 +14,7 @@ mod ops;
 mod paths;
 mod peers;
 mod plugin;
+mod plugin_authors;
 mod reload;
 mod retry;
 mod routing;
