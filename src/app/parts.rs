@@ -92,11 +92,7 @@ impl Parts {
     ) -> Result<Self, AppError> {
         let cores = cores(&generation.config);
         let dir = generation.config.state_dir.clone();
-        let opened = Switch::in_dir(&dir).await;
-        let (switch, notes) = opened.map_err(|source| AppError::State { dir, source })?;
-        for note in notes {
-            tracing::error!("{note}");
-        }
+        let switch = open_switch(dir).await?;
         let generation = Arc::new(generation);
         look_up_names(&generation).await;
         let (senders, orders) = channels(cores, ORDERS_MAX);
@@ -118,11 +114,12 @@ impl Parts {
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
+        let key_uses = Arc::new(move || reload::key_uses(&uses));
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),
             reload: Some(reload::for_admin(reloads.clone())),
-            key_uses: Arc::new(move || reload::key_uses(&uses)),
+            key_uses,
             plugins: proofs.plugins(),
             started: UnixMs::now(),
         });
@@ -227,6 +224,15 @@ impl Parts {
         loops.spawn(self.reloader.run(Asking { changed, hang_up: hung_up, plugins }));
         Running { listeners, loops, readiness: self.readiness, live, hang_up, stop }
     }
+}
+
+async fn open_switch(dir: PathBuf) -> Result<Arc<Switch>, AppError> {
+    let opened = Switch::in_dir(&dir).await;
+    let (switch, notes) = opened.map_err(|source| AppError::State { dir, source })?;
+    for note in notes {
+        tracing::error!("{note}");
+    }
+    Ok(switch)
 }
 
 fn channels<T>(count: usize, capacity: usize) -> (Vec<mpsc::Sender<T>>, Vec<mpsc::Receiver<T>>) {

@@ -21,7 +21,11 @@ pub mod alert_formatter;
 pub mod request_filter;
 pub mod budget;
 pub mod spares;
+pub mod recorder;
 pub mod registry;
+pub mod workers;
+#[cfg(test)]
+mod agreement;
 
 use std::fmt;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The native alert formatter: the Event Dispatcher's body, nothing more.
 //!
-//! `plugins/plain` is the same as a component; a test in `threshold` compares native and component on thousands of events.
+//! `plugins/plain` is the same as a component; a test (`agreement`) compares native and component on thousands of events.
 
 use serde_json::{Map, Value};
 

@@ -190,11 +190,11 @@ fn references_stay_inside_and_end() {
 #[test]
 fn a_web_of_references_is_refused() {
     let mut defs = serde_json::Map::new();
-    for at in 0..30 {
+    for at in 0..12 {
         let next = json!({"$ref": format!("#/$defs/d{}", at + 1)});
         defs.insert(format!("d{at}"), json!({"allOf": [next, next, next]}));
     }
-    defs.insert("d30".to_owned(), json!({}));
+    defs.insert("d12".to_owned(), json!({}));
     let schema = json!({"$ref": "#/$defs/d0", "$defs": defs});
     assert!(refusal(&schema.to_string()).contains("more than 2000 parts"));
 }

@@ -1,6 +1,6 @@
 //! The native health policy: the newest probe against a handful of thresholds.
 //!
-//! `plugins/threshold` is the same rule as a component; a test here compares the two on thousands of windows.
+//! `plugins/threshold` is the same rule as a component; a test compares the two on thousands of windows (`agreement`).
 
 mod scan;
 mod settings;

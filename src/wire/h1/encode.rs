@@ -633,9 +633,9 @@ mod tests {
     fn edits_stand_behind_the_clients_fields_and_before_the_gates() {
         let bytes = b"GET /v HTTP/1.1\r\nHost: a\r\nX-Tenant: client\r\nx_tenant: client\r\nAccept: */*\r\n\r\n";
         let plain = rewritten(bytes, NOBODY, |_| {});
-        let edits =
-            [Edit::Set("X-Tenant", b"filter"), Edit::Append("Accept", b"b"), Edit::Remove("Host")];
-        let text = rewritten(bytes, NOBODY, |it| it.edits = &edits);
+        const EDITS: &[Edit<'_>] =
+            &[Edit::Set("X-Tenant", b"filter"), Edit::Append("Accept", b"b"), Edit::Remove("Host")];
+        let text = rewritten(bytes, NOBODY, |it| it.edits = EDITS);
         let client = "X-Tenant: client\r\nx_tenant: client\r\nAccept: */*\r\n";
         let edited = "Accept: */*\r\nX-Tenant: filter\r\nAccept: b\r\n";
         assert!(plain.contains(client), "{plain:?}");
