@@ -5,6 +5,7 @@
 
 pub mod expiry;
 mod inspect;
+mod judge;
 mod problem;
 mod query;
 mod status;
@@ -106,7 +107,7 @@ impl fmt::Debug for Admin {
 }
 
 /// All endpoints, for the one who asked for another.
-const ENDPOINTS: [&str; 8] = [
+const ENDPOINTS: [&str; 10] = [
     "maintenance/on",
     "maintenance/off",
     "maintenance/status",
@@ -115,6 +116,8 @@ const ENDPOINTS: [&str; 8] = [
     "headgate/reload",
     "headgate/keys",
     "headgate/audit",
+    "headgate/plugins/judge",
+    "headgate/plugins/format",
 ];
 
 impl Admin {
@@ -148,6 +151,8 @@ impl Admin {
             "headgate/reload" => self.reload(acting(call, &["POST"])?).await,
             "headgate/keys" => self.keys(asking(call, &["GET", "HEAD"])?),
             "headgate/audit" => self.audit(asking(call, &["GET", "HEAD"])?).await,
+            "headgate/plugins/judge" => self.judge(meant(call, &["POST"])?).await,
+            "headgate/plugins/format" => self.format(meant(call, &["POST"])?).await,
             other => Err(Problem::unknown_endpoint(other, &ENDPOINTS)),
         }
     }
@@ -166,8 +171,8 @@ fn asking<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
     Err(Problem::method_not_allowed(&call.method, methods))
 }
 
-/// A call that changes state must be meant: not a page's doing, not with parameters where nobody reads them.
-fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+/// A call that does something must be meant: not a page's doing.
+fn meant<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
     asking(call, methods)?;
     if call.suspicious_fetch {
         return Err(Problem::new(
@@ -177,6 +182,12 @@ fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
             "a browser's prefetch or a page of another site may not change state",
         ));
     }
+    Ok(call)
+}
+
+/// A call that changes state by its query alone: no parameters where nobody reads them.
+fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+    meant(call, methods)?;
     if !matches!(call.body.trim_ascii(), b"" | b"{}") {
         return Err(Problem::new(
             400,
