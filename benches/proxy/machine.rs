@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::Context as _;
 use rustix::process::{Pid, Resource, Rlimit};
@@ -12,6 +13,22 @@ use rustix::time::{ClockId, clock_gettime};
 pub(crate) fn now_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
+
+/// Builds the gate as it is shipped. The binary that cargo builds for a benchmark has the features that tests ask of its
+/// dependencies (a clock that can be stopped, for one).
+///
+/// # Errors
+/// When it does not build.
+pub(crate) fn build_gate() -> anyhow::Result<PathBuf> {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--locked", "--profile", "dist", "--bin", "headgate"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .context("cannot run cargo")?;
+    anyhow::ensure!(built.success(), "the gate does not build");
+    let profiles = Path::new(env!("CARGO_BIN_EXE_headgate")).parent().and_then(Path::parent);
+    Ok(profiles.context("no target directory")?.join("dist").join("headgate"))
 }
 
 /// Who runs where (the proxy alone on its core, generator and upstream together on another), and how much fits.

@@ -12,8 +12,8 @@ mod scenes;
 mod upstream;
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -90,22 +90,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the gate as it is shipped. The binary that cargo builds for a benchmark has the features that tests ask of its
-/// dependencies (a clock that can be stopped, for one).
-fn build_gate() -> anyhow::Result<PathBuf> {
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--profile", "dist", "--bin", "headgate"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .status()
-        .context("cannot run cargo")?;
-    anyhow::ensure!(built.success(), "the gate does not build");
-    let profiles = Path::new(env!("CARGO_BIN_EXE_headgate")).parent().and_then(Path::parent);
-    Ok(profiles.context("no target directory")?.join("dist").join("headgate"))
-}
-
 fn measure() -> anyhow::Result<()> {
     let options = Options::parse();
-    let gate = options.gate.clone().map_or_else(build_gate, Ok)?;
+    let gate = options.gate.clone().map_or_else(machine::build_gate, Ok)?;
     let gate = gate.canonicalize().with_context(|| format!("no {}", gate.display()))?;
     let cores = Machine::choose(gate)?;
     let plan = options.plan(&cores)?;

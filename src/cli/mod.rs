@@ -5,8 +5,11 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
+mod gate;
 pub mod key;
 pub mod maintenance;
+pub mod plugin;
+pub mod plugin_compile;
 pub mod run;
 
 use std::io::Write as _;
@@ -15,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::findings::{Finding, render};
+use crate::plugin::host::compile::Way;
 
 /// Exit codes of every command.
 pub mod exit {
@@ -69,10 +73,15 @@ enum Command {
     Maintenance(maintenance::Cmd),
     /// Show what the gate would do with a request, and why, without sending it.
     Explain(explain::Cmd),
+    /// Write, build, try and ship plugins.
+    Plugin(plugin::Cmd),
     /// Run the gate in front of stand-ins of StockFlow.
     Demo(demo::Cmd),
     /// Print completions for a shell.
     Completions(completions::Cmd),
+    /// Compile a component from standard input to standard output; the gate's own child.
+    #[command(hide = true)]
+    PluginCompile(plugin_compile::Cmd),
 }
 
 /// Tells what is wrong with a config that a command cannot use: for people, or as `check -o json` does.
@@ -90,6 +99,7 @@ fn refuse(findings: &[Finding], output: Output, code: u8) -> anyhow::Result<u8> 
 /// Runs the command line and turns its outcome into an exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
+    Way::this_program_compiles();
     let outcome = match cli.command {
         Command::Run(cmd) => run::run(cmd, cli.output),
         Command::Check(cmd) => check::run(cmd, cli.output),
@@ -97,8 +107,10 @@ pub fn run() -> ExitCode {
         Command::Key(cmd) => key::run(cmd, cli.output),
         Command::Maintenance(cmd) => maintenance::run(cmd, cli.output),
         Command::Explain(cmd) => explain::run(cmd, cli.output),
+        Command::Plugin(cmd) => plugin::run(cmd, cli.output),
         Command::Demo(cmd) => demo::run(cmd, cli.output),
         Command::Completions(cmd) => completions::run(cmd),
+        Command::PluginCompile(cmd) => plugin_compile::run(cmd),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -60,3 +60,8 @@ pub const MAINTENANCE: Maintenance =
 
 /// Access log.
 pub const LOG: Log = Log { access: true, ring_lines: 8192 };
+
+/// Who judges a service's health.
+pub const POLICY: &str = "threshold";
+/// Who puts alerts into words.
+pub const FORMATTER: &str = "plain";

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::{AdminListen, Config, Key, KeySource, Parsed, PathMatch, Retry, Route, Service, units};
-use crate::config::{Authority, OnRevoke};
-use crate::model::{Access, Coverage, ServiceId};
+use crate::config::{Authority, OnRevoke, Plugin, PluginSource, PluginUse};
+use crate::model::{Access, Coverage, ServiceId, hex};
 
 /// As a JSON document: in place of each value `{"value": ..., "origin": "FILE:LINE" or "default"}`.
 pub fn json(parsed: &Parsed) -> Value {
@@ -44,6 +44,8 @@ fn document(config: &Config) -> Value {
             "statusNeedsKey": config.status_needs_key,
             "listenerNeedsKey": config.listeners.admin_needs_key,
         },
+        "plugins": plugins(config),
+        "alerts": { "formatter": plugin_use(&config.formatter) },
         "routes": config.routes.iter().map(|it| route(it, named(it.service))).collect::<Vec<_>>(),
         "keys": config.keys.iter().map(key).collect::<Vec<_>>(),
         "maintenance": {
@@ -87,8 +89,49 @@ fn service(service: &Service) -> Value {
             "tunnelIdle": units::duration(times.tunnel_idle),
             "request": or_none(times.request.map(units::duration)),
         },
+        "health": { "policy": plugin_use(&service.policy) },
     })
 }
+
+fn plugins(config: &Config) -> Map<String, Value> {
+    config.plugins.iter().map(|it| (it.name.clone(), plugin(it))).collect()
+}
+
+fn plugin(plugin: &Plugin) -> Value {
+    let source = |it: &PluginSource| match it {
+        PluginSource::Builtin(name) => ("builtin", json!(name)),
+        PluginSource::File(path) => ("file", json!(path.display().to_string())),
+    };
+    let digest = plugin.sha256.map(|it| ("sha256", json!(hex(&it))));
+    let limits = ("limits", json!(if plugin.large { "large" } else { "default" }));
+    let shadow = plugin.shadow.as_ref().map(|it| ("shadow", source(it).1));
+    let fields = [Some(source(&plugin.source)), digest, Some(limits)].into_iter();
+    let fields = fields.chain([Some(("grants", json!(plugin.grants))), shadow]).flatten();
+    fields.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// The name alone where nothing else is said.
+fn plugin_use(it: &PluginUse) -> Value {
+    let plain = it.settings.as_object().is_some_and(Map::is_empty);
+    if plain { json!(it.name()) } else { json!({ "plugin": it.name(), SETTINGS: it.settings }) }
+}
+
+/// Names where nothing else is said of any.
+fn filters(filters: &[PluginUse]) -> Value {
+    let plain =
+        |it: &PluginUse| !it.fail_open && it.settings.as_object().is_some_and(Map::is_empty);
+    if filters.iter().all(plain) {
+        return filters.iter().map(|it| json!(it.name())).collect();
+    }
+    let full = |it: &PluginUse| {
+        let on_failure = if it.fail_open { "open" } else { "closed" };
+        json!({ "plugin": it.name(), SETTINGS: it.settings, "onFailure": on_failure })
+    };
+    filters.iter().map(full).collect()
+}
+
+/// The field whose value is the plugin's own affair.
+const SETTINGS: &str = "settings";
 
 fn upstream(it: &Authority) -> String {
     let brackets = it.host.contains(':');
@@ -127,6 +170,9 @@ fn route(route: &Route, service: Option<&str>) -> Value {
         ("onRevoke", json!(on_revoke)),
     ];
     map.extend(rest.map(|(name, value)| (name.to_owned(), value)));
+    if !route.filters.is_empty() {
+        map.insert(String::from("filters"), filters(&route.filters));
+    }
     Value::Object(map)
 }
 
@@ -180,15 +226,16 @@ fn or_none(value: Option<String>) -> String {
 /// Where the value at a path comes from.
 fn origin(path: &str, parsed: &Parsed) -> String {
     let origins = &parsed.origins;
-    origins
-        .lines
-        .get(path)
-        .map_or_else(|| String::from("default"), |line| format!("{}:{line}", origins.file))
+    // A plugin may stand there by its name alone.
+    let short = path.strip_suffix(".plugin").and_then(|it| origins.lines.get(it));
+    let line = origins.lines.get(path).or(short);
+    line.map_or_else(|| String::from("default"), |line| format!("{}:{line}", origins.file))
 }
 
-/// A scalar, or a list of scalars: what stands on one line and has one origin.
-fn is_leaf(value: &Value) -> bool {
+/// A scalar, a list of scalars, or settings: what stands on one line and has one origin.
+fn is_leaf(value: &Value, path: &str) -> bool {
     match value {
+        _ if path.rsplit('.').next() == Some(SETTINGS) => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(items) => items.iter().all(|it| !it.is_object()),
         _ => true,
@@ -201,7 +248,7 @@ fn join(path: &str, name: &str) -> String {
 
 fn with_origins(value: &Value, path: &str, parsed: &Parsed) -> Value {
     match value {
-        leaf if is_leaf(leaf) => json!({ "value": leaf, "origin": origin(path, parsed) }),
+        leaf if is_leaf(leaf, path) => json!({ "value": leaf, "origin": origin(path, parsed) }),
         Value::Object(map) => map
             .iter()
             .map(|(name, it)| (name.clone(), with_origins(it, &join(path, name), parsed)))
@@ -230,7 +277,7 @@ fn write_map(text: &mut String, value: &Value, at: At<'_>, lead: &str) {
     for (name, it) in value.as_object().into_iter().flatten() {
         let path = join(at.path, name);
         let below = At { path: &path, depth: at.depth + 1, ..at };
-        if is_leaf(it) {
+        if is_leaf(it, &path) {
             let line = format!("{start}{name}: {}", flow(it));
             let _ = writeln!(text, "{line:<48} # {}", origin(&path, at.parsed));
         } else {
@@ -287,16 +334,31 @@ mod tests {
     const TEXT: &str = "\
 prefix: /dev
 services:
-  app: { upstreams: ['http://[::1]:80', http://b], maxBody: none }
+  app: { upstreams: ['http://[::1]:80', http://b], maxBody: none, health: { policy: slo } }
   other:
     upstreams: http://c:8000
     maintenance: exempt
+    health: { policy: { plugin: native, settings: { latencyMs: 800, odd: [{ a: 'é\\' }, -1.5, null] } } }
+plugins:
+  slo: { builtin: latency-slo }
+  tenant-check:
+    file: plugins/tenant.wasm
+    sha256: ABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABABAB
+    limits: large
+    grants: [Header:X-Tenant, 'header:*']
+    shadow: plugins/next.wasm
+alerts: { formatter: slack-blocks }
 routes:
   - { path: \"{prefix}/api/\", methods: [GET], service: app, access: key:read }
   - exact: /x
     host: a.example
     service: other
     access: public
+    filters: require-header
+  - path: /y
+    service: other
+    access: public
+    filters: [require-header, { plugin: tenant-check, settings: { a: 1 }, onFailure: open }]
 cors: { origins: ['*'] }
 limits: { minBodyRate: none }
 keys:
@@ -315,11 +377,21 @@ keys:
             ("/services/other/maintenance", json!("exempt"), "gate.yaml:6"),
             ("/services/other/upstreams", json!(["http://c:8000"]), "gate.yaml:5"),
             ("/services/app/timeouts/connect", json!("2s"), "default"),
-            ("/routes/0/path", json!("/dev/api/"), "gate.yaml:8"),
-            ("/routes/1/exact", json!("/x"), "gate.yaml:9"),
+            ("/routes/0/path", json!("/dev/api/"), "gate.yaml:18"),
+            ("/routes/1/exact", json!("/x"), "gate.yaml:19"),
             ("/routes/1/retry", json!("unsent"), "default"),
-            ("/keys/0/scopes", json!(["read"]), "gate.yaml:16"),
-            ("/keys/1/key", json!("file:/run/b"), "gate.yaml:17"),
+            ("/services/app/health/policy", json!("slo"), "gate.yaml:3"),
+            ("/services/other/health/policy/plugin", json!("native"), "gate.yaml:7"),
+            ("/plugins/tenant-check/sha256", json!("ab".repeat(32)), "gate.yaml:12"),
+            ("/plugins/slo/limits", json!("default"), "default"),
+            ("/alerts/formatter", json!("slack-blocks"), "gate.yaml:16"),
+            ("/routes/1/filters", json!(["require-header"]), "gate.yaml:23"),
+            ("/routes/2/filters/0/plugin", json!("require-header"), "gate.yaml:27"),
+            ("/routes/2/filters/1/settings", json!({ "a": 1 }), "gate.yaml:27"),
+            ("/routes/2/filters/1/onFailure", json!("open"), "gate.yaml:27"),
+            ("/routes/2/filters/0/onFailure", json!("closed"), "default"),
+            ("/keys/0/scopes", json!(["read"]), "gate.yaml:31"),
+            ("/keys/1/key", json!("file:/run/b"), "gate.yaml:32"),
             ("/listeners/data", json!(["0.0.0.0:8080"]), "default"),
             ("/timeouts/idle", json!("2m"), "default"),
         ] {
@@ -347,7 +419,7 @@ keys:
 
     #[test]
     fn digests_are_hidden() {
-        let hex = "ab".repeat(32);
+        let hex = "cd".repeat(32);
         let text = TEXT.replace("env:A", &format!("sha256:{hex}"));
         let parsed = parse(&text, Path::new("gate.yaml")).unwrap();
         let shown = format!("{}{}", yaml(&parsed), json(&parsed));

@@ -8,11 +8,14 @@ pub mod effective;
 pub mod findings;
 mod lower;
 mod parse;
+mod plugins;
 mod quantity;
 mod quick;
 mod raw;
+mod raw_plugins;
 mod schema;
 pub mod secret;
+mod shapes;
 pub mod source;
 mod tree;
 pub mod units;
@@ -27,6 +30,7 @@ use ipnet::IpNet;
 use crate::model::{Access, Coverage, ServiceId, UnixMs};
 
 pub use crate::config::parse::{Origins, Parsed, TEXT_BYTES_MAX, parse, read};
+pub use crate::config::plugins::{BUILTINS, NATIVE, Plugin, PluginSource, PluginUse, Role};
 pub use crate::config::quick::{QuickArgs, for_upstream};
 pub use crate::config::schema::schema;
 
@@ -73,6 +77,25 @@ pub struct Config {
 }
 
 impl Config {
+    /// Every use of a plugin: policies in the order of services, the formatter, filters in the order of routes.
+    pub fn plugin_uses(&self) -> Vec<&PluginUse> {
+        let policies = self.services.iter().map(|it| &it.policy);
+        let filters = self.routes.iter().flat_map(|it| &it.filters);
+        policies.chain([&self.formatter]).chain(filters).collect()
+    }
+
+    /// Files that hold plugins and candidates for them: they are watched beside the config file.
+    pub fn plugin_files(&self) -> Vec<PathBuf> {
+        let sources = self.plugins.iter().flat_map(|it| [Some(&it.source), it.shadow.as_ref()]);
+        sources
+            .flatten()
+            .filter_map(|it| match it {
+                PluginSource::File(path) => Some(path.clone()),
+                PluginSource::Builtin(_) => None,
+            })
+            .collect()
+    }
+
     /// Files that hold keys: they are watched beside the config file.
     pub fn key_files(&self) -> Vec<PathBuf> {
         self.keys
@@ -126,52 +149,6 @@ pub struct Service {
     pub timeouts: ServiceTimeouts,
     /// Who judges its health.
     pub policy: PluginUse,
-}
-
-/// A plugin by the operator's name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plugin {
-    /// `[a-z0-9-]{1,63}`; the name of a built-in one takes its place.
-    pub name: String,
-    pub source: PluginSource,
-    /// SHA-256 that its bytes must have, wherever they come from.
-    pub sha256: Option<[u8; 32]>,
-    /// Whether it may take what Python's and JavaScript's engines need.
-    pub large: bool,
-    /// What it is granted of what it wants.
-    pub grants: Vec<String>,
-    /// A candidate that runs beside it without effect.
-    pub shadow: Option<PluginSource>,
-}
-
-/// Where a plugin's bytes come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PluginSource {
-    /// Shipped in the binary.
-    Builtin(String),
-    /// A file; watched.
-    File(PathBuf),
-}
-
-/// A use of a plugin with settings of its own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PluginUse {
-    /// Name of a plugin or built-in; `None`: native code.
-    pub plugin: Option<String>,
-    /// A JSON object, as the plugin's schema has it.
-    pub settings: serde_json::Value,
-    /// Filters only: whether a request passes when the filter gives no answer.
-    pub fail_open: bool,
-    /// Where it stands in the config, for example `services.signal-engine.health.policy`.
-    pub at: String,
-}
-
-impl PluginUse {
-    /// A use of a built-in plugin with its defaults.
-    pub fn builtin(name: &str, at: String) -> Self {
-        let settings = serde_json::Value::Object(serde_json::Map::new());
-        Self { plugin: Some(name.to_owned()), settings, fail_open: false, at }
-    }
 }
 
 /// Where an upstream is: plain HTTP for now.

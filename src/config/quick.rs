@@ -114,7 +114,7 @@ fn config(
         timeouts: defaults::TIMEOUTS,
         log: defaults::LOG,
         plugins: Vec::new(),
-        formatter: PluginUse::builtin("plain", String::from("alerts.formatter")),
+        formatter: PluginUse::builtin(defaults::FORMATTER, String::from("alerts.formatter")),
     }
 }
 
@@ -129,7 +129,7 @@ impl Service {
             max_in_flight: defaults::MAX_IN_FLIGHT,
             max_body_bytes: Some(defaults::MAX_BODY),
             timeouts: defaults::SERVICE_TIMEOUTS,
-            policy: PluginUse::builtin("threshold", format!("services.{name}.health.policy")),
+            policy: PluginUse::builtin(defaults::POLICY, format!("services.{name}.health.policy")),
         }
     }
 }

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::decode::{At, Named, OneOrMany};
 use super::quantity::{Bytes, OrNone, Span};
+use super::raw_plugins::{Alerts, FilterUse, Health, Plugin};
+use super::shapes::{At, NameOr, Named, OneOrMany};
 use super::{defaults, units};
 
 /// A value that may be left out.
@@ -43,6 +44,12 @@ pub(super) struct Document {
     /// prefix, longer before shorter, with host before without.
     #[schemars(required)]
     pub(super) routes: Opt<Vec<At<Route>>>,
+    /// Plugins by name (`[a-z0-9-]`, at most 63 characters): WebAssembly components. Those that the gate ships
+    /// (`threshold`, `latency-slo`, `plain`, `slack-blocks`, `require-header`) need no entry; an entry with such a name
+    /// takes its place.
+    pub(super) plugins: Opt<Named<Plugin>>,
+    /// How alerts are put into words.
+    pub(super) alerts: Opt<Alerts>,
     /// The keys that clients present as `X-API-KEY`.
     pub(super) keys: Opt<Vec<At<Key>>>,
     /// How the gate answers for services in maintenance.
@@ -102,6 +109,8 @@ pub(super) struct Service {
     pub(super) max_body: Opt<OrNone<Bytes>>,
     /// Time-outs towards the service.
     pub(super) timeouts: Opt<ServiceTimeouts>,
+    /// How its health is judged.
+    pub(super) health: Opt<Health>,
 }
 
 /// Whether a service obeys maintenance.
@@ -191,6 +200,8 @@ pub(super) struct Route {
     /// What happens to an open tunnel when its key is revoked.
     #[schemars(extend("default" = "close"))]
     pub(super) on_revoke: Opt<OnRevoke>,
+    /// Filter plugins that a request passes after its key, in this order; not under the admin prefix.
+    pub(super) filters: Opt<OneOrMany<NameOr<FilterUse>>>,
 }
 
 /// When a request may be sent a second time.

@@ -201,13 +201,7 @@ impl Walk {
     }
 
     /// Lets the acting formatter word an event, and sends it to the Event Dispatcher.
-    async fn alert(
-        &mut self,
-        step: &'static str,
-        phase: &str,
-        digest: &str,
-        told: &Behaviour,
-    ) {
+    async fn alert(&mut self, step: &'static str, phase: &str, digest: &str, told: &Behaviour) {
         let (old, new) = if phase == "resolved" { ("failing", "ok") } else { ("ok", "failing") };
         let event = json!({
             "now-ms": UnixMs::now().0, "id": "demo-1", "phase": phase, "severity": "critical",
@@ -221,7 +215,9 @@ impl Walk {
             Ok((200, it)) if it["digest"] == digest && it["fault"].is_null() => {
                 it["message"].clone()
             }
-            _ => return self.note((step, "POST …/headgate/plugins/format"), 200, seen, |_| false),
+            _ => {
+                return self.note((step, "POST …/headgate/plugins/format"), 200, seen, |_| false);
+            }
         };
         let mut body = json!({ "issues": words["issues"], "channels": words["channels"] });
         if let Some(channel) = words["channel"].as_str() {
@@ -245,8 +241,11 @@ impl Walk {
 
     /// Pushes other bytes for the formatter while requests go on; not one of them may fail.
     async fn swap(&mut self, digest: &str) {
-        let (stop, sent, failed) =
-            (Arc::new(AtomicBool::new(false)), Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
+        let (stop, sent, failed) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::<AtomicU64>::default(),
+            Arc::<AtomicU64>::default(),
+        );
         let traffic = tokio::spawn({
             let (stop, sent, failed) = (Arc::clone(&stop), Arc::clone(&sent), Arc::clone(&failed));
             let (client, url) = (self.client.clone(), format!("{}/api/admin/health", self.gate));
@@ -312,16 +311,21 @@ impl Walk {
     /// Every answer of this walk was a component's.
     async fn no_fall_back(&mut self) {
         let seen = self.admin(Method::GET, "plugins", None).await;
-        self.note(("nothing fell back to native code", "GET …/headgate/plugins"), 200, seen, |it| {
-            let all = it["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
-            let uses = all.iter().filter_map(|it| it["uses"].as_array()).flatten();
-            let mut counted = 0;
-            let clean = uses.into_iter().all(|it| {
-                counted += it["calls"].as_u64().unwrap_or_default();
-                it["fallbacks"] == 0 && it["faults"] == 0
-            });
-            clean && counted > 0
-        });
+        self.note(
+            ("nothing fell back to native code", "GET …/headgate/plugins"),
+            200,
+            seen,
+            |it| {
+                let all = it["plugins"].as_array().map(Vec::as_slice).unwrap_or_default();
+                let uses = all.iter().filter_map(|it| it["uses"].as_array()).flatten();
+                let mut counted = 0;
+                let clean = uses.into_iter().all(|it| {
+                    counted += it["calls"].as_u64().unwrap_or_default();
+                    it["fallbacks"] == 0 && it["faults"] == 0
+                });
+                clean && counted > 0
+            },
+        );
     }
 }
 

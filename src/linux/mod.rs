@@ -1,4 +1,5 @@
 //! What only Linux can do; the rest of the crate asks here.
 
+pub mod clock;
 pub mod process;
 pub mod sockets;

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 
 /// `/proc` counts CPU in hundredths of a second to user space, on every architecture of Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -11,7 +15,68 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// # Errors
 /// The operating system's error.
 pub fn end_with_parent() -> std::io::Result<()> {
-    Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?)
+    Ok(rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?)
+}
+
+/// This process's own program, also when its file has been replaced or removed since.
+pub const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// What a process may take; see [`bind_self`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// CPU time of all its threads together.
+    pub cpu_seconds: u64,
+    /// Address space.
+    pub address_bytes: u64,
+    /// Open descriptors.
+    pub descriptors: u64,
+}
+
+/// Bounds this process for good and behind others: no core dumps either, and a lower priority. Limits that are stricter
+/// already stay.
+///
+/// # Errors
+/// The operating system's error.
+pub fn bind_self(bounds: &Bounds) -> std::io::Result<()> {
+    for (resource, most) in [
+        (Resource::Cpu, bounds.cpu_seconds),
+        (Resource::As, bounds.address_bytes),
+        (Resource::Nofile, bounds.descriptors),
+        (Resource::Core, 0),
+    ] {
+        let most = Some(getrlimit(resource).maximum.map_or(most, |it| it.min(most)));
+        setrlimit(resource, Rlimit { current: most, maximum: most })?;
+    }
+    rustix::process::nice(BEHIND)?;
+    Ok(())
+}
+
+/// Nice value of work that can wait.
+const BEHIND: i32 = 10;
+
+/// How a child ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Code(i32),
+    /// Its limit of CPU time was reached.
+    CpuTime,
+    /// It gave up itself: what Rust does when memory is refused.
+    Aborted,
+    /// Killed from outside, often by the kernel for want of memory.
+    Killed,
+    /// By another signal.
+    Signal(i32),
+}
+
+/// Reads an exit status.
+pub fn ending(status: ExitStatus) -> Ending {
+    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
+        (Some(code), _) => Ending::Code(code),
+        (None, Some(Signal::XCPU)) => Ending::CpuTime,
+        (None, Some(Signal::ABORT)) => Ending::Aborted,
+        (None, Some(Signal::KILL)) => Ending::Killed,
+        (None, _) => Ending::Signal(status.signal().unwrap_or_default()),
+    }
 }
 
 /// Numbers at one moment; what cannot be read is absent.
@@ -38,7 +103,7 @@ impl Process {
             virtual_bytes: field(&status, "VmSize:").map(|it| it * 1024),
             threads: field(&status, "Threads:"),
             open_fds: fs::read_dir("/proc/self/fd").ok().map(|it| it.count() as u64),
-            max_fds: rustix::process::getrlimit(rustix::process::Resource::Nofile).current,
+            max_fds: getrlimit(Resource::Nofile).current,
             thread_seconds: thread_seconds(),
         }
     }

@@ -14,6 +14,7 @@ use crate::linux::process::Process;
 use crate::model::UnixMs;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
 use crate::telemetry::logs;
+use crate::telemetry::plugins::PluginMetrics;
 use crate::telemetry::shard::{CLASSES, Counts, Red};
 pub use crate::telemetry::shard::{CoreMetrics, ServiceMetrics};
 
@@ -62,6 +63,7 @@ pub struct Metrics {
     /// One per core, and a last one for everything that runs elsewhere.
     cores: Vec<Arc<CoreMetrics>>,
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
+    plugins: Arc<PluginMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
 }
@@ -81,6 +83,7 @@ impl Default for Metrics {
             started: UnixMs::now(),
             cores: vec![Arc::default(), Arc::default()],
             services: Mutex::default(),
+            plugins: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
         }
@@ -109,6 +112,11 @@ impl Metrics {
         let new = Arc::new(ServiceMetrics::new(self.cores.len()));
         services.insert(name.to_owned(), Arc::clone(&new));
         new
+    }
+
+    /// The metrics of plugins.
+    pub fn plugins(&self) -> &PluginMetrics {
+        &self.plugins
     }
 
     /// The counters of one core. Taken once per core.
@@ -196,6 +204,7 @@ impl Metrics {
                 ("unchanged", self.reload.unchanged.load(Relaxed)),
             ],
             process: Process::now(),
+            plugins: Arc::clone(&self.plugins),
         }
     }
 }
@@ -213,6 +222,7 @@ struct Scrape {
     reload_success: UnixMs,
     reloads: [(&'static str, u64); 3],
     process: Process,
+    plugins: Arc<PluginMetrics>,
 }
 
 impl Collector for Scrape {
@@ -225,6 +235,7 @@ impl Collector for Scrape {
             live(gauges, &mut page)?;
         }
         self.keys(&mut page)?;
+        self.plugins.write(&mut page)?;
         self.process(&mut page)
     }
 }

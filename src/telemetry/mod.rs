@@ -6,6 +6,7 @@ mod exposition;
 mod line;
 pub mod logs;
 pub mod metrics;
+pub mod plugins;
 mod shard;
 
 pub use logs::{LogError, LogFormat, LogGuard, init_logs};

@@ -13,6 +13,8 @@ mod maintenance;
 mod ops;
 mod paths;
 mod peers;
+mod plugin;
+mod plugins;
 mod reload;
 mod retry;
 mod routing;

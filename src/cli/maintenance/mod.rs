@@ -1,17 +1,15 @@
 //! `headgate maintenance`: switches maintenance of a running gate, or asks for it.
 
-mod client;
 mod show;
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::cli::maintenance::client::{Failure, Gate};
-use crate::cli::{Output, exit};
+use crate::cli::Output;
+use crate::cli::gate::{Api, Failure, Gate, Target};
 
-/// Where a gate's admin listener is unless the config says otherwise.
-const GATE_DEFAULT: &str = "http://127.0.0.1:9902";
+const API: Api = Api { member: "status", ask: "headgate maintenance status" };
 
 /// How long a toggle may take without a drain: two writes to a disk and a second for the cores.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -66,21 +64,6 @@ struct Status {
     target: Target,
 }
 
-/// Which gate, and with which key.
-#[derive(Debug, clap::Args)]
-struct Target {
-    /// The gate: http://HOST:PORT or unix:PATH.
-    #[arg(long, value_name = "URL", default_value = GATE_DEFAULT)]
-    gate: String,
-    /// Where the key is: env:NAME or file:PATH. A key itself is not taken here: other users see command lines.
-    // Parsed after clap, which would print a wrong value (a key, most likely) back to the terminal.
-    #[arg(long, value_name = "REFERENCE")]
-    key: Option<String>,
-    /// The deployment's prefix, for example /dev.
-    #[arg(long, value_name = "PATH", default_value = "")]
-    prefix: String,
-}
-
 /// Runs the command.
 ///
 /// # Errors
@@ -111,32 +94,20 @@ async fn call(what: &What) -> Result<serde_json::Value, Failure> {
             } else {
                 PATIENCE
             };
-            Gate::new(&on.target, patience)?.post("maintenance/on", &query).await
+            Gate::new(&on.target, API, patience)?.post("maintenance/on", &query).await
         }
         What::Off(off) => {
-            let gate = Gate::new(&off.target, PATIENCE)?;
+            let gate = Gate::new(&off.target, API, PATIENCE)?;
             gate.post("maintenance/off", &services(&off.services)).await
         }
         What::Status(status) => {
-            Gate::new(&status.target, PATIENCE)?.get("maintenance/status").await
+            Gate::new(&status.target, API, PATIENCE)?.get("maintenance/status", &[]).await
         }
     }
 }
 
 fn services(names: &[String]) -> Vec<(&'static str, &str)> {
     names.iter().map(|it| ("service", it.as_str())).collect()
-}
-
-impl Failure {
-    /// The exit code that tells scripts what kind of failure it was.
-    fn code(&self) -> u8 {
-        match self {
-            Self::Usage(_) => exit::USAGE,
-            Self::Unreachable(_) => exit::UNREACHABLE,
-            Self::Refused { .. } => exit::REFUSED,
-            Self::Failed { .. } => exit::FINDINGS,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::Value;
 
-use crate::cli::maintenance::client::Failure;
+use crate::cli::gate::Failure;
 use crate::cli::{Output, exit};
 use crate::telemetry::escape::is_hidden;
 
@@ -19,12 +19,7 @@ pub(super) fn outcome(
         (Ok(answer), Output::Json) => writeln!(out, "{answer}")?,
         (Ok(answer), Output::Text) => text(out, answer)?,
         (Err(failure), _) => {
-            if let (
-                Failure::Refused { problem: Some(it), .. }
-                | Failure::Failed { problem: Some(it), .. },
-                Output::Json,
-            ) = (failure, output)
-            {
+            if let (Some(it), Output::Json) = (failure.problem(), output) {
                 writeln!(out, "{it}")?;
             }
             writeln!(err, "error: {}", clean(&failure.to_string()))?;

@@ -4,15 +4,16 @@ mod access;
 mod keys;
 pub(super) mod listeners;
 mod numbers;
+mod plugins;
 mod routes;
 mod services;
 pub(super) mod words;
 
 use std::path::{Path, PathBuf};
 
-use super::decode::At;
 use super::findings::{Problem, Problems, nearest};
 use super::raw::{self, Opt};
+use super::shapes::At;
 use super::tree::{NodeId, Tree};
 use super::{Config, Cors, Log, defaults};
 
@@ -23,17 +24,18 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
     let names = services::names(raw, cx);
     let admin = raw.admin.as_ref().and_then(|it| it.value.as_ref());
     let keys = keys::keys(raw, cx);
+    let known = plugins::Known::of(raw, cx);
     let config = Config {
         listeners: listeners::listeners(raw, cx, &keys),
         trusted_proxies: listeners::trusted_proxies(raw, cx),
         cores: numbers::cores(raw, cx),
         state_dir: state_dir(raw, cx),
-        services: services::services(raw, cx),
+        services: services::services(raw, cx, &known),
         routes: routes::routes(
             document.id,
             raw,
             cx,
-            routes::Around { prefix: &prefix, names: &names },
+            routes::Around { prefix: &prefix, names: &names, plugins: &known },
         ),
         keys,
         admin_service: admin.and_then(|it| cx.service(&it.service, &names)),
@@ -44,12 +46,13 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
         limits: numbers::limits(raw, cx),
         timeouts: numbers::timeouts(raw, cx),
         log: log(raw, cx),
-        plugins: Vec::new(),
-        formatter: super::PluginUse::builtin("plain", String::from("alerts.formatter")),
+        plugins: plugins::plugins(raw, cx),
+        formatter: plugins::formatter(raw, cx, &known),
         prefix,
     };
     access::check(raw, cx, &config);
     services::refuse_loops(raw, cx, &config);
+    plugins::warn_unused(raw, cx, &config.plugin_uses());
     if raw.services.is_none() {
         cx.missing(document.id, "services", "at least one service");
     }

@@ -1,9 +1,10 @@
 //! Routes: paths, what may not be routed, and which route hides another.
 
-use super::super::decode::At;
 use super::super::raw;
+use super::super::shapes::At;
 use super::super::tree::NodeId;
 use super::super::{OnRevoke, PathMatch, Retry, Route};
+use super::plugins::{Known, filters};
 use super::{Cx, Wrong, words};
 use crate::model::{Access, ServiceId};
 use crate::semantics::path::{canonical, could_reach};
@@ -13,6 +14,7 @@ use crate::semantics::path::{canonical, could_reach};
 pub(super) struct Around<'a> {
     pub(super) prefix: &'a str,
     pub(super) names: &'a [String],
+    pub(super) plugins: &'a Known,
 }
 
 pub(super) fn prefix(raw: &raw::Document, cx: &Cx<'_>) -> String {
@@ -45,9 +47,12 @@ pub(super) fn routes(
         cx.push(cx.error(at.id, "there is no route").expected("at least one route"));
     }
     let mut routes: Vec<(NodeId, Route)> = Vec::new();
-    for at in list {
+    for (number, at) in list.iter().enumerate() {
         let Some(raw) = at.value.as_ref() else { continue };
-        let Some((path_id, route)) = route(at, raw, cx, around) else { continue };
+        let filters = filters(raw, number, cx, around.plugins);
+        let Some((path_id, mut route)) = route(at, raw, cx, around) else { continue };
+        refuse_filters(&route.path, raw, cx, around.prefix);
+        (route.number, route.filters) = (Some(number), filters);
         if whole(raw, &route) {
             refuse_hidden(path_id, &route, &routes, cx);
         }
@@ -233,6 +238,16 @@ fn refuse_retry(path: &PathMatch, raw: &raw::Route, cx: &Cx<'_>, prefix: &str) {
     if let Some(at) = more.filter(|_| under(text(path), &format!("{prefix}/api/admin"))) {
         let message = "admin paths change state even by GET: they are never sent twice";
         cx.push(cx.error(at.id, message).expected("`unsent`"));
+    }
+}
+
+/// A filter that fails closed must not lock out those who could take it away.
+fn refuse_filters(path: &PathMatch, raw: &raw::Route, cx: &Cx<'_>, prefix: &str) {
+    let some =
+        raw.filters.as_ref().filter(|it| it.value.as_ref().is_some_and(|it| !it.0.is_empty()));
+    if let Some(at) = some.filter(|_| under(text(path), &format!("{prefix}/api/admin"))) {
+        let message = "no filter runs under the admin prefix: it could lock out its operator";
+        cx.push(cx.error(at.id, message).expected("no `filters` on this route"));
     }
 }
 

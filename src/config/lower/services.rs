@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::super::decode::At;
 use super::super::raw::{self, Maintained};
+use super::super::shapes::At;
 use super::super::{Authority, Config, Service, ServiceTimeouts, defaults, units};
+use super::plugins::{Known, policy};
 use super::{Cx, numbers, words};
 use crate::model::Coverage;
 
@@ -13,19 +14,19 @@ pub(super) fn names(raw: &raw::Document, cx: &Cx<'_>) -> Vec<String> {
     entries(raw).iter().map(|(name, _)| cx.tree.text(name.id).to_owned()).collect()
 }
 
-pub(super) fn services(raw: &raw::Document, cx: &Cx<'_>) -> Vec<Service> {
+pub(super) fn services(raw: &raw::Document, cx: &Cx<'_>, plugins: &Known) -> Vec<Service> {
     let given = raw.services.as_ref().filter(|at| at.value.is_some());
     if let Some(at) = given.filter(|_| entries(raw).is_empty()) {
         cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
     }
-    entries(raw).iter().map(|(name, at)| service(name, at, cx)).collect()
+    entries(raw).iter().map(|(name, at)| service(name, at, cx, plugins)).collect()
 }
 
 fn entries(raw: &raw::Document) -> &[(At<String>, At<raw::Service>)] {
     raw.services.as_ref().and_then(|it| it.value.as_ref()).map_or(&[], |it| &it.0)
 }
 
-fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
+fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>, plugins: &Known) -> Service {
     let name = cx.word(name, words::service_name).unwrap_or_default();
     let Some(raw) = at.value.as_ref() else { return Service::with_defaults(&name) };
     let mut service = Service::with_defaults(&name);
@@ -49,6 +50,7 @@ fn service(name: &At<String>, at: &At<raw::Service>, cx: &Cx<'_>) -> Service {
     if let Some(times) = raw.timeouts.as_ref().and_then(|it| it.value.as_ref()) {
         service.timeouts = timeouts(times, cx);
     }
+    service.policy = policy(raw, &name, cx, plugins);
     service
 }
 

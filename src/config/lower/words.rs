@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::Wrong;
-use crate::config::{AdminListen, Authority, KeySource};
+use crate::config::{AdminListen, Authority, KeySource, NATIVE};
 use crate::model::{Access, UnixMs};
 
 /// What a TCP address looks like, for messages.
@@ -136,13 +136,69 @@ pub(in crate::config) fn host(text: &str) -> Result<String, Wrong> {
 }
 
 pub(in crate::config) fn service_name(text: &str) -> Result<String, Wrong> {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let edge = !text.starts_with('-') && !text.ends_with('-');
-    if (1..=63).contains(&text.len()) && edge && text.bytes().all(inside) {
+    if is_label(text) {
         return Ok(text.to_owned());
     }
     let expected = "1 to 63 of a-z, 0-9 and `-` inside, for example `signal-engine`";
     Err(Wrong::new(format!("`{text}` cannot name a service"), expected))
+}
+
+pub(in crate::config) fn plugin_name(text: &str) -> Result<String, Wrong> {
+    if text == NATIVE {
+        let message = format!("the name `{NATIVE}` stands for the gate's own code");
+        return Err(Wrong::new(message, "another name"));
+    }
+    if is_label(text) {
+        return Ok(text.to_owned());
+    }
+    let expected = "1 to 63 of a-z, 0-9 and `-` inside, for example `tenant-check`";
+    Err(Wrong::new(format!("`{text}` cannot name a plugin"), expected))
+}
+
+/// A label of DNS in lower case (RFC 1123).
+fn is_label(text: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = !text.starts_with('-') && !text.ends_with('-');
+    (1..=63).contains(&text.len()) && edge && text.bytes().all(inside)
+}
+
+/// The SHA-256 of a plugin; the prefix `sha256:` may stand before it.
+pub(in crate::config) fn plugin_digest(text: &str) -> Result<[u8; 32], Wrong> {
+    digest(text.strip_prefix("sha256:").unwrap_or(text)).ok_or_else(|| {
+        Wrong::new(
+            "this is not a SHA-256 digest",
+            "64 hexadecimal digits, as `sha256sum` prints them",
+        )
+    })
+}
+
+/// What a plugin is granted, in lower case.
+pub(in crate::config) fn grant(text: &str) -> Result<String, Wrong> {
+    let expected = "`header:NAME`, `header:*`, `action:snapshot` or `action:alert`";
+    let wrong = |near: Option<String>| Wrong {
+        nearest: near,
+        ..Wrong::new(format!("`{text}` is nothing that can be granted"), expected)
+    };
+    let lower = text.to_ascii_lowercase();
+    match lower.split_once(':') {
+        Some(("header", "*")) | Some(("action", "snapshot" | "alert")) => Ok(lower),
+        Some(("header", name)) if is_field_name(name) => Ok(lower),
+        Some(("action", word)) => {
+            let near = super::nearest(word, ["snapshot", "alert"]);
+            Err(wrong(near.map(|it| format!("action:{it}"))))
+        }
+        None if ["snapshot", "alert"].contains(&text) => Err(wrong(Some(format!("action:{text}")))),
+        None if text.starts_with("x-") && is_field_name(text) => {
+            Err(wrong(Some(format!("header:{text}"))))
+        }
+        _ => Err(wrong(None)),
+    }
+}
+
+/// A token of RFC 9110 §5.6.2 that is not absurdly long.
+fn is_field_name(text: &str) -> bool {
+    let inside = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&b);
+    (1..=128).contains(&text.len()) && text.bytes().all(inside)
 }
 
 pub(in crate::config) fn key_name(text: &str) -> Result<String, Wrong> {

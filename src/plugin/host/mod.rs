@@ -1,16 +1,71 @@
 //! The sandbox: wasmtime's component model without WASI, and the only folder that names it.
+//!
+//! ```text
+//! engine     one engine, its pool of memory           clock      a tick while guests run; CPU time
+//! component  linked code and its description          guest      an instance, each step under a budget
+//! policy, formatter   fresh instance per call         filter     one instance for many requests
+//! bindings, convert   values on their way             checked, decision, describe   what came back, looked at
+//! ```
 
+mod bindings;
+pub mod cache;
+mod checked;
+mod clock;
+pub mod compile;
+mod component;
+mod convert;
+mod decision;
+mod describe;
+mod engine;
+mod fault;
+mod filter;
+mod formatter;
+mod guest;
+mod imports;
+pub mod inspect;
+mod limiter;
+mod policy;
+mod state;
+mod words;
+
+use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::model::alert::{Event, Message};
-use crate::model::health::{Saved, Verdict, Window};
-use crate::plugin::facts::Facts;
-use crate::plugin::{Called, Check, Class, Digest, Fault, Info, Issue, Kind, Refusal, Said};
+use wasmtime::Engine;
+use wasmtime::component::{InstancePre, Linker};
+
+use crate::plugin::host::clock::Clock;
+use crate::plugin::host::component::Meant;
+use crate::plugin::host::state::{Sandbox, State};
+use crate::plugin::limits::Limits;
+use crate::plugin::{Class, DeclaredMetric, Kind, Refusal};
+
+pub use cache::Artifact;
+pub use compile::{Compiler, From};
+pub use component::Component;
+pub use filter::{FilterDecision, FilterReply, HeaderOp, Instance};
+pub use inspect::{Inspection, expect_kind, inspect};
 
 /// The engine, its clock and its linkers; one per process, cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Host {}
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    clock: Arc<Clock>,
+    allocation: Allocation,
+    purpose: Purpose,
+    bare: Linker<State>,
+    with_request: Linker<State>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Host({:?}, {:?})", self.inner.purpose, self.inner.allocation)
+    }
+}
 
 /// What the engine is set up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +95,37 @@ impl Host {
     ///
     /// # Errors
     /// When this platform has no engine.
-    pub fn start(_purpose: Purpose) -> Result<Self, HostError> {
-        Err(HostError("not built yet".to_owned()))
+    pub fn start(purpose: Purpose) -> Result<Self, HostError> {
+        let failed = |it: wasmtime::Error| HostError(format!("{it:#}"));
+        let (engine, allocation) = engine::start(purpose)?;
+        let clock = Clock::start(&engine).map_err(|it| HostError(format!("no clock: {it}")))?;
+        let inner = Inner {
+            bare: imports::linker(&engine, Kind::Policy).map_err(failed)?,
+            with_request: imports::linker(&engine, Kind::Filter).map_err(failed)?,
+            engine,
+            clock: Arc::new(clock),
+            allocation,
+            purpose,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Compiled code must fit its settings.
+    fn engine(&self) -> &Engine {
+        &self.inner.engine
     }
 
     /// How memory is had.
     pub fn allocation(&self) -> Allocation {
-        Allocation::OnDemand { because: String::new() }
+        self.inner.allocation.clone()
     }
 
     /// Compiles in this process; for the compiling child and for tools. The gate uses [`Compiler`].
     ///
     /// # Errors
     /// What the compiler does not accept.
-    pub fn compile(&self, _wasm: &[u8]) -> Result<Artifact, Refusal> {
-        Err(Refusal::new("compile", "not built yet"))
+    pub fn compile(&self, wasm: &[u8]) -> Result<Artifact, Refusal> {
+        compile::compile_here(&self.inner.engine, wasm)
     }
 
     /// Links an artifact and asks the component to describe itself.
@@ -63,193 +134,32 @@ impl Host {
     /// Everything that is wrong with its imports, exports and description.
     pub fn load(
         &self,
-        _artifact: &Artifact,
-        _seen: &Inspection,
-        _class: Class,
+        artifact: &Artifact,
+        seen: &Inspection,
+        class: Class,
     ) -> Result<Component, Vec<Refusal>> {
-        Err(vec![Refusal::new("describe", "not built yet")])
-    }
-}
-
-/// Compiled code from our own compiler, this process's child or our cache (HMAC checked): the only bytes that are ever
-/// taken for code.
-#[derive(Clone)]
-pub struct Artifact(Vec<u8>);
-
-impl std::fmt::Debug for Artifact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Artifact({} bytes)", self.0.len())
-    }
-}
-
-/// What can be said of a component without running it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inspection {
-    pub digest: Digest,
-    pub bytes: usize,
-    pub kind: Kind,
-    /// Version of `headgate:plugin` that it was built against.
-    pub wit_version: String,
-    pub imports: Vec<String>,
-    pub exports: Vec<String>,
-}
-
-/// Looks at bytes: size, foreign `.cwasm`, whole parse, imports, world. Runs nothing.
-///
-/// # Errors
-/// Every reason at once, each with the way to build it right.
-pub fn inspect(_wasm: &[u8], _class: Class) -> Result<Inspection, Vec<Refusal>> {
-    Err(vec![Refusal::new("not-a-component", "not built yet")])
-}
-
-/// Compiles in a child process with limits and keeps results on disk, so that a warm start compiles nothing.
-#[derive(Clone, Debug)]
-pub struct Compiler {}
-
-/// How an artifact was had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
-    Cache,
-    Compiled { took: Duration },
-}
-
-impl Compiler {
-    /// With a cache below this folder (made with mode 0700 when missing); `None`: without a cache.
-    pub fn new(_host: Host, _cache: Option<&std::path::Path>) -> Self {
-        Self {}
+        let compiled = artifact.component(&self.inner.engine).map_err(|it| vec![it])?;
+        Component::new(self, &compiled, Meant { digest: seen.digest, kind: seen.kind, class })
     }
 
-    /// Blocks for as long as compiling takes (bounded).
-    ///
-    /// # Errors
-    /// What the compiler does not accept, or the child's limit that was hit.
-    pub fn artifact(&self, _wasm: &[u8], _digest: Digest) -> Result<(Artifact, From), Refusal> {
-        Err(Refusal::new("compile", "not built yet"))
-    }
-}
-
-/// A loaded component of one kind. Shared; calls do not disturb each other.
-#[derive(Clone, Debug)]
-pub struct Component {
-    inner: Arc<Loaded>,
-}
-
-#[derive(Debug)]
-struct Loaded {
-    digest: Digest,
-    kind: Kind,
-    class: Class,
-    info: Info,
-}
-
-impl Component {
-    pub fn digest(&self) -> Digest {
-        self.inner.digest
-    }
-
-    pub fn kind(&self) -> Kind {
-        self.inner.kind
-    }
-
-    pub fn class(&self) -> Class {
-        self.inner.class
-    }
-
-    /// Its description, as it gave it when it was loaded.
-    pub fn info(&self) -> &Info {
-        &self.inner.info
-    }
-
-    /// Validates settings against the component's JSON Schema (host side), then by `configure`.
-    ///
-    /// # Errors
-    /// The fault; issues come as `Ok`, empty when the settings are good.
-    pub fn check_settings(&self, _settings: &serde_json::Value) -> Called<Vec<Issue>> {
-        none()
-    }
-
-    /// Runs the golden cases.
-    pub fn self_test(&self, _settings: &str) -> Called<Vec<Check>> {
-        none()
-    }
-
-    /// Judges a window in a fresh instance. Blocks; call it off the data path. The verdict has passed the host's checks.
-    pub fn evaluate(
+    fn link(
         &self,
-        _settings: &str,
-        _window: &Window,
-        _prior: Option<&Saved>,
-    ) -> Called<Verdict> {
-        none()
+        compiled: &wasmtime::component::Component,
+        kind: Kind,
+    ) -> Result<InstancePre<State>, Refusal> {
+        let linker = match kind {
+            Kind::Policy | Kind::Formatter => &self.inner.bare,
+            Kind::Filter => &self.inner.with_request,
+        };
+        component::linked(linker, compiled)
     }
 
-    /// Puts an event into words in a fresh instance. Blocks; call it off the data path.
-    pub fn format(&self, _settings: &str, _event: &Event) -> Called<Option<Message>> {
-        none()
-    }
-
-    /// An instance of a filter that can be called many times from one thread at a time; makes and configures it now, so
-    /// call it off the data path.
-    ///
-    /// # Errors
-    /// The fault.
-    pub fn instance(&self, _settings: &str) -> Result<Instance, Fault> {
-        Err(Fault::Busy)
+    /// What holds for the instances of a component.
+    fn sandbox(&self, limits: Limits, metrics: Vec<DeclaredMetric>) -> Sandbox {
+        let counts_fuel = self.inner.purpose == Purpose::Measure;
+        Sandbox { clock: Arc::clone(&self.inner.clock), limits, metrics, counts_fuel }
     }
 }
 
-fn none<T>() -> Called<T> {
-    Called {
-        outcome: Err(Fault::Busy),
-        spent: crate::plugin::Spent::default(),
-        said: Said::default(),
-    }
-}
-
-/// A configured filter instance; unusable after a fault.
-#[derive(Debug)]
-pub struct Instance {}
-
-/// What a filter decides, after the host's checks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FilterDecision {
-    Next,
-    Edit(Vec<HeaderOp>),
-    Reply(FilterReply),
-}
-
-/// A change to the request's headers; names and values are valid, not hop-by-hop and not the gate's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeaderOp {
-    Set(String, Vec<u8>),
-    Append(String, Vec<u8>),
-    Remove(String),
-}
-
-/// An answer in the place of the upstream's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilterReply {
-    pub status: u16,
-    pub headers: Vec<(String, Vec<u8>)>,
-    pub body: Vec<u8>,
-}
-
-impl Instance {
-    /// Decides on one request. `facts` is taken for the time of the call and given back with its room; what the guest said
-    /// is added to `said` (cleared by the caller). Runs inline on a data thread; no allocation on the way of `Next`.
-    ///
-    /// # Errors
-    /// The fault; the instance must then be dropped.
-    pub fn on_request(
-        &mut self,
-        _facts: &mut Facts,
-        _said: &mut Said,
-    ) -> Result<FilterDecision, Fault> {
-        Err(Fault::Busy)
-    }
-
-    /// Sum of its linear memories now.
-    pub fn memory_bytes(&self) -> usize {
-        0
-    }
-}
+#[cfg(test)]
+mod tests;

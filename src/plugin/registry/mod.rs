@@ -4,7 +4,12 @@
 //! roll-back take the same road as a config: reload → build → publish.
 
 pub mod acting;
+mod conduct;
+mod probation;
+mod quarantine;
+mod start;
 pub mod status;
+mod voice;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,6 +118,8 @@ pub struct PushOptions {
     pub shadow: bool,
     /// Prove and tell, change nothing.
     pub dry_run: bool,
+    /// Who pushes: name of a key or `admin-listener`.
+    pub by: String,
 }
 
 /// Where to roll back to.
@@ -218,13 +225,10 @@ pub fn native(wanted: &Wanted) -> Proven {
                     set.filters.resize_with(route + 1, Vec::new);
                 }
                 if let Some(filters) = set.filters.get_mut(*route) {
-                    filters.push(Arc::new(RequestFilter {
-                        id,
-                        plugin: wanted.plugin.clone().unwrap_or_default(),
-                        component: None,
-                        on_failure: wanted.on_failure,
-                        headers: Vec::new(),
-                    }));
+                    let plugin = wanted.plugin.clone().unwrap_or_default();
+                    let none = Vec::new();
+                    let filter = RequestFilter::new(id, plugin, None, wanted.on_failure, none);
+                    filters.push(Arc::new(filter));
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! One call of the admin API: no redirects, no proxies, a deadline, a bounded answer.
+//! Calls of a running gate's admin API: no redirects, no proxies, a deadline, a bounded answer.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,13 +7,40 @@ use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use serde_json::Value;
 
-use crate::cli::maintenance::Target;
+use crate::cli::exit;
+
+/// Where a gate's admin listener is unless the config says otherwise.
+const GATE_DEFAULT: &str = "http://127.0.0.1:9902";
 
 const CONNECT: Duration = Duration::from_secs(5);
 
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 const KEY_BYTES_MAX: usize = 4096;
+
+/// Which gate, and with which key.
+#[derive(Debug, clap::Args)]
+pub(super) struct Target {
+    /// The gate: http://HOST:PORT or unix:PATH.
+    #[arg(long, value_name = "URL", default_value = GATE_DEFAULT)]
+    pub(super) gate: String,
+    /// Where the key is: env:NAME or file:PATH. A key itself is not taken here: other users see command lines.
+    // Parsed after clap, which would print a wrong value (a key, most likely) back to the terminal.
+    #[arg(long, value_name = "REFERENCE")]
+    key: Option<String>,
+    /// The deployment's prefix, for example /dev.
+    #[arg(long, value_name = "PATH", default_value = "")]
+    prefix: String,
+}
+
+/// The part of the admin API that a command speaks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Api {
+    /// A member that each of its answers has, as what answers without it is no gate; empty: they have none in common.
+    pub(super) member: &'static str,
+    /// The command that tells what became of a call without an answer.
+    pub(super) ask: &'static str,
+}
 
 /// Why a call brought nothing; each text says what to do next.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +57,26 @@ pub(super) enum Failure {
     Failed { text: String, problem: Option<Value> },
 }
 
+impl Failure {
+    /// The exit code that tells scripts what kind of failure it was.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => exit::USAGE,
+            Self::Unreachable(_) => exit::UNREACHABLE,
+            Self::Refused { .. } => exit::REFUSED,
+            Self::Failed { .. } => exit::FINDINGS,
+        }
+    }
+
+    /// The gate's own words, where it gave any.
+    pub(super) fn problem(&self) -> Option<&Value> {
+        match self {
+            Self::Refused { problem, .. } | Self::Failed { problem, .. } => problem.as_ref(),
+            Self::Usage(_) | Self::Unreachable(_) => None,
+        }
+    }
+}
+
 /// A gate to be called.
 pub(super) struct Gate {
     client: reqwest::Client,
@@ -38,10 +85,11 @@ pub(super) struct Gate {
     /// As the caller named it.
     name: String,
     key: Option<HeaderValue>,
+    api: Api,
 }
 
 impl Gate {
-    pub(super) fn new(target: &Target, patience: Duration) -> Result<Self, Failure> {
+    pub(super) fn new(target: &Target, api: Api, patience: Duration) -> Result<Self, Failure> {
         let builder = reqwest::Client::builder()
             .redirect(Policy::none())
             .no_proxy()
@@ -57,11 +105,15 @@ impl Gate {
             .map_err(|error| Failure::Usage(format!("cannot make a client: {error}")))?;
         let key = target.key.as_deref().map(key).transpose()?;
         let base = format!("{origin}{prefix}/api/admin/");
-        Ok(Self { client, base, name: target.gate.clone(), key })
+        Ok(Self { client, base, name: target.gate.clone(), key, api })
     }
 
-    pub(super) async fn get(&self, endpoint: &str) -> Result<Value, Failure> {
-        self.send(self.client.get(self.url(endpoint, &[]))).await
+    pub(super) async fn get(
+        &self,
+        endpoint: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Value, Failure> {
+        self.send(self.client.get(self.url(endpoint, query))).await
     }
 
     pub(super) async fn post(
@@ -70,6 +122,17 @@ impl Gate {
         query: &[(&str, &str)],
     ) -> Result<Value, Failure> {
         self.send(self.client.post(self.url(endpoint, query))).await
+    }
+
+    /// With a body of bytes that mean nothing to HTTP.
+    pub(super) async fn upload(
+        &self,
+        endpoint: &str,
+        query: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Value, Failure> {
+        let request = self.client.post(self.url(endpoint, query));
+        self.send(request.header("Content-Type", "application/wasm").body(body)).await
     }
 
     fn url(&self, endpoint: &str, query: &[(&str, &str)]) -> String {
@@ -88,7 +151,11 @@ impl Gate {
         let body = self.body(answer).await?;
         let json = serde_json::from_slice::<Value>(&body).ok();
         match (status, json) {
-            (200, Some(json)) if json.get("status").is_some() => Ok(json),
+            (200, Some(json))
+                if self.api.member.is_empty() || json.get(self.api.member).is_some() =>
+            {
+                Ok(json)
+            }
             (status, json) => Err(self.refusal(status, json)),
         }
     }
@@ -119,7 +186,8 @@ impl Gate {
         } else {
             format!(
                 "the gate at {name} gave no whole answer ({cause}); it may have acted: \
-                 ask `headgate maintenance status`"
+                 ask `{}`",
+                self.api.ask
             )
         })
     }
