@@ -63,7 +63,9 @@ pub async fn admin<D: Transport>(
             return reply(core, down, asked, *answer).await;
         }
     };
-    let waits = has_body && asked.expect_continue;
+    // Nobody has to send a body that will be refused.
+    let may_come = !matches!(asked.framing, Framing::Length(it) if it > most(place.as_ref()));
+    let waits = has_body && asked.expect_continue && may_come;
     if waits && !send(core, down, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await {
         return After::Abort;
     }
@@ -146,6 +148,11 @@ pub async fn send<D: Transport>(core: &Core, down: &mut Downstream<D>, bytes: Ve
     sent
 }
 
+/// Bytes that a body may have.
+fn most(place: Option<&OwnedSemaphorePermit>) -> u64 {
+    if place.is_some() { UPLOAD_BYTES_MAX as u64 } else { BODY_BYTES_MAX }
+}
+
 /// Reads a body whole: a small one, or with a place a large one. `None`: too large, malformed, too slow, or the client is
 /// gone.
 async fn read_body<D: Transport>(
@@ -157,9 +164,13 @@ async fn read_body<D: Transport>(
     if matches!(framing, Framing::None | Framing::Length(0)) {
         return Some(Vec::new());
     }
-    let (most, patience) = match place {
-        None => (BODY_BYTES_MAX, core.gate().generation.config.timeouts.body_stall),
-        Some(_) => (UPLOAD_BYTES_MAX as u64, UPLOAD_PATIENCE),
+    let most = most(place);
+    if matches!(framing, Framing::Length(it) if it > most) {
+        return None;
+    }
+    let patience = match place {
+        None => core.gate().generation.config.timeouts.body_stall,
+        Some(_) => UPLOAD_PATIENCE,
     };
     let mut relay = Relay::new(Vec::new(), framing, false, 0).at_most(Some(most));
     let due = down.alarm.at(patience);
