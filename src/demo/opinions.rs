@@ -77,9 +77,9 @@ type Seen = Result<(u16, Value), reqwest::Error>;
 
 impl Walk {
     async fn take(&mut self, broken: &Behaviour, told: &Behaviour) {
-        let threshold = Digest::of(builtin::bytes("threshold").unwrap_or_default()).to_string();
-        let plain = Digest::of(builtin::bytes("plain").unwrap_or_default()).to_string();
-        let slack = Digest::of(builtin::bytes("slack-blocks").unwrap_or_default()).to_string();
+        let threshold = Digest::of(wasm("threshold")).to_string();
+        let plain = Digest::of(wasm("plain")).to_string();
+        let slack = Digest::of(wasm("slack-blocks")).to_string();
         self.act("the policy's component acts", "threshold", &threshold).await;
         self.act("the formatter's component acts", FORMATTER, &plain).await;
         self.observe("a healthy service is judged by it", ("ok", "ok"), &threshold).await;
@@ -230,8 +230,7 @@ impl Walk {
             let issues = it["issues"].as_array();
             issues.is_some_and(|it| it.iter().all(|it| is_plain(it.as_str().unwrap_or_default())))
         });
-        let is_plain_expected =
-            builtin::bytes("plain").is_some_and(|it| Digest::of(it).to_string() == digest);
+        let is_plain_expected = Digest::of(wasm("plain")).to_string() == digest;
         let sent = sent.map(|(status, _)| (status, arrived.unwrap_or(Value::Null)));
         let request = format!("POST {url}");
         self.note((step, &request), 200, sent, |it| {
@@ -259,7 +258,7 @@ impl Walk {
             }
         });
         let endpoint = format!("plugins/push?plugin={FORMATTER}&sha256={digest}");
-        let bytes = builtin::bytes("slack-blocks").unwrap_or_default().to_vec();
+        let bytes = wasm("slack-blocks").to_vec();
         let seen = self.admin(Method::POST, &endpoint, Some(bytes)).await;
         // A request of the new generation must have been among them.
         let before = sent.load(Ordering::Relaxed);
@@ -327,6 +326,11 @@ impl Walk {
             },
         );
     }
+}
+
+/// A component as the binary carries it.
+fn wasm(name: &str) -> &'static [u8] {
+    builtin::find(name).map_or(&[], |it| it.wasm)
 }
 
 /// Whether the native formatter could have given this: a service's name, with its phase at most.
