@@ -21,7 +21,9 @@ pub mod alert_formatter;
 pub mod request_filter;
 pub mod budget;
 pub mod spares;
+pub mod recorder;
 pub mod registry;
+pub mod workers;
 #[cfg(test)]
 mod agreement;
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod cli;
+mod compile;
 mod deaf;
 mod demo;
 mod forward_auth;

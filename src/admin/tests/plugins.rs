@@ -44,6 +44,10 @@ impl Registry for FakeRegistry {
             proof: None,
             shadow: None,
             uses: Vec::new(),
+            quarantined: Vec::new(),
+            poison_inputs: 0,
+            config_digest: None,
+            is_pushed: false,
         };
         self.states.iter().map(status).collect()
     }
