@@ -121,6 +121,21 @@ fn every_file_says_what_it_is_and_stays_short() {
     }
 }
 
+/// Bytes become code in one file, which says why it may; nowhere else is the compiler's denial of `unsafe` lifted.
+#[test]
+fn unsafe_code_stands_in_one_file() {
+    let lifted = |text: &str| {
+        let attributes = text.match_indices("unsafe_code").count();
+        (attributes, text.match_indices("unsafe {").count())
+    };
+    for file in sources() {
+        let text = fs::read_to_string(&file).expect("readable source");
+        let is_home = file.ends_with("plugin/host/cache.rs");
+        let expected = if is_home { (1, 1) } else { (0, 0) };
+        assert_eq!(lifted(&text), expected, "{}", file.display());
+    }
+}
+
 /// What another platform would have to bring stands in one room, and `anyhow` stays at the command line.
 #[test]
 fn some_words_stay_in_their_room() {

@@ -27,9 +27,10 @@ impl Admin {
         let seen = self.parts.live.settle(CORE_PATIENCE).await;
         let now = UnixMs::now();
         let gate = self.parts.live.load();
+        let plugins = self.plugin_troubles().await;
         let single = gate.modes.services.iter().filter(|it| it.1.running(now));
         Ok(json!({
-            "status": if seen.laggards.is_empty() { "OK" } else { "degraded" },
+            "status": if seen.laggards.is_empty() && plugins.is_empty() { "OK" } else { "degraded" },
             "version": env!("CARGO_PKG_VERSION"),
             "started_at": self.parts.started.rfc3339(),
             "uptime_seconds": now.0.saturating_sub(self.parts.started.0) / 1000,
@@ -38,6 +39,7 @@ impl Admin {
                 "all": word(gate.modes.everywhere(now).is_some()),
                 "services": single.map(|it| it.0.as_str()).collect::<Vec<_>>(),
             },
+            "plugins": plugins,
             "cores": { "count": seen.cores, "silent": seen.laggards },
             "services": services(&gate, now),
         }))
@@ -66,16 +68,7 @@ impl Admin {
         let Some(reload) = &self.parts.reload else {
             return Err(unavailable("this gate runs without a config that could be read again"));
         };
-        let done = reload.reload().await.map_err(|error| match error {
-            NotReloaded::Refused(findings) => {
-                let errors = findings.iter().filter(|it| is_error(it)).count();
-                let noun = if errors == 1 { "error" } else { "errors" };
-                let detail = format!("{errors} {noun}; the old config stays in force");
-                Problem::new(422, "config-refused", "Config refused", detail)
-                    .with("findings", Value::Array(findings))
-            }
-            NotReloaded::Unavailable(detail) => unavailable(detail),
-        })?;
+        let done = reload.reload().await.map_err(not_reloaded)?;
         let entry = Entry {
             request_id: Some(call.request_id.clone()),
             changed: done.changed,
@@ -134,6 +127,20 @@ impl Admin {
     }
 }
 
-fn unavailable(detail: impl Into<Box<str>>) -> Problem {
+/// Why the old config stays in force.
+pub(super) fn not_reloaded(error: NotReloaded) -> Problem {
+    match error {
+        NotReloaded::Refused(findings) => {
+            let errors = findings.iter().filter(|it| is_error(it)).count();
+            let noun = if errors == 1 { "error" } else { "errors" };
+            let detail = format!("{errors} {noun}; the old config stays in force");
+            Problem::new(422, "config-refused", "Config refused", detail)
+                .with("findings", Value::Array(findings))
+        }
+        NotReloaded::Unavailable(detail) => unavailable(detail),
+    }
+}
+
+pub(super) fn unavailable(detail: impl Into<Box<str>>) -> Problem {
     Problem::new(503, "reload-unavailable", "No reload", detail)
 }

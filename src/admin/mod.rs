@@ -5,6 +5,8 @@
 
 pub mod expiry;
 mod inspect;
+mod judge;
+pub mod plugins;
 mod problem;
 mod query;
 mod status;
@@ -14,7 +16,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
+use crate::admin::plugins::{Registry, UPLOADS_MAX};
 use crate::admin::problem::Problem;
 use crate::generation::live::Live;
 use crate::generation::reload::Status;
@@ -53,6 +57,7 @@ pub struct Parts {
     pub reload: Option<Arc<dyn Reload>>,
     /// Uses of keys by name since the start (`telemetry::metrics`).
     pub key_uses: Arc<dyn Fn() -> Vec<KeyUse> + Send + Sync>,
+    pub plugins: Arc<dyn Registry>,
     /// Start of the process.
     pub started: UnixMs,
 }
@@ -97,6 +102,8 @@ pub enum NotReloaded {
 pub struct Admin {
     parts: Parts,
     publish: Publish,
+    /// Bodies of components that may be in memory at once.
+    uploads: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Admin {
@@ -106,7 +113,7 @@ impl fmt::Debug for Admin {
 }
 
 /// All endpoints, for the one who asked for another.
-const ENDPOINTS: [&str; 8] = [
+const ENDPOINTS: [&str; 15] = [
     "maintenance/on",
     "maintenance/off",
     "maintenance/status",
@@ -115,13 +122,20 @@ const ENDPOINTS: [&str; 8] = [
     "headgate/reload",
     "headgate/keys",
     "headgate/audit",
+    "headgate/plugins",
+    "headgate/plugins/logs",
+    "headgate/plugins/push",
+    "headgate/plugins/rollback",
+    "headgate/plugins/promote",
+    "headgate/plugins/judge",
+    "headgate/plugins/format",
 ];
 
 impl Admin {
     /// Ready to answer.
     pub fn new(parts: Parts) -> Self {
         let publish = publisher(&parts.live);
-        Self { parts, publish }
+        Self { parts, publish, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
     }
 
     /// Answers a call; runs on the control runtime, never on a core. The request's id is added by who sends the answer.
@@ -148,6 +162,13 @@ impl Admin {
             "headgate/reload" => self.reload(acting(call, &["POST"])?).await,
             "headgate/keys" => self.keys(asking(call, &["GET", "HEAD"])?),
             "headgate/audit" => self.audit(asking(call, &["GET", "HEAD"])?).await,
+            "headgate/plugins" => self.plugins(asking(call, &["GET", "HEAD"])?).await,
+            "headgate/plugins/logs" => self.plugin_log(asking(call, &["GET", "HEAD"])?).await,
+            plugins::PUSH => self.push(meant(call, &["POST"])?).await,
+            "headgate/plugins/rollback" => self.roll_back(acting(call, &["POST"])?).await,
+            "headgate/plugins/promote" => self.promote(acting(call, &["POST"])?).await,
+            "headgate/plugins/judge" => self.judge(meant(call, &["POST"])?).await,
+            "headgate/plugins/format" => self.format(meant(call, &["POST"])?).await,
             other => Err(Problem::unknown_endpoint(other, &ENDPOINTS)),
         }
     }
@@ -166,8 +187,8 @@ fn asking<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
     Err(Problem::method_not_allowed(&call.method, methods))
 }
 
-/// A call that changes state must be meant: not a page's doing, not with parameters where nobody reads them.
-fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+/// A call that changes state must be meant: not a page's doing.
+fn meant<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
     asking(call, methods)?;
     if call.suspicious_fetch {
         return Err(Problem::new(
@@ -177,6 +198,12 @@ fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
             "a browser's prefetch or a page of another site may not change state",
         ));
     }
+    Ok(call)
+}
+
+/// One that is meant, and has no parameters where nobody reads them.
+fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+    meant(call, methods)?;
     if !matches!(call.body.trim_ascii(), b"" | b"{}") {
         return Err(Problem::new(
             400,

@@ -34,6 +34,12 @@ impl Problem {
         self
     }
 
+    /// Says when it is worth trying again.
+    pub(super) fn retry_after(mut self, seconds: u32) -> Self {
+        self.header = Some(("Retry-After", seconds.to_string()));
+        self
+    }
+
     /// Never reached behind the proxy, which asks for the key first; words as the Controller's.
     pub(super) fn unauthorized() -> Self {
         let challenge = r#"ApiKey realm="headgate", header="X-API-KEY""#.to_owned();

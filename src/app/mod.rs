@@ -6,23 +6,27 @@ pub mod drain;
 pub mod gauges;
 pub mod origin;
 pub mod parts;
+pub mod plugins;
 pub mod reload;
 pub mod signals;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
 use crate::app::control::{inherit, open_admin, open_ops};
 use crate::app::origin::{Origin, as_text};
 use crate::app::parts::{Control, Parts};
+use crate::app::plugins::Proofs;
 use crate::app::signals::{End, Signals};
 use crate::config::Config;
 use crate::config::findings::Finding;
 use crate::linux::sockets::{affordable_connections, raise_descriptors};
 use crate::maintenance::store::StoreError;
 use crate::model::SCOPE_ADMIN;
+use crate::plugin::registry::Plugins;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::listener::{self, Inherited};
 
@@ -89,11 +93,14 @@ pub async fn run(start: Start) -> Result<(), AppError> {
     let loaded = origin.load().map_err(AppError::Config)?;
     open_more_files(loaded.config.limits.connections);
     let metrics = Metrics::new(parts::cores(&loaded.config));
-    let (generation, warnings) = loaded.build(None, &metrics).map_err(AppError::Config)?;
+    let state = loaded.config.state_dir.join("plugins");
+    let proofs = Proofs::new(Plugins::open(Some(&state), Arc::clone(&metrics)));
+    let built = loaded.build(None, &metrics, &proofs);
+    let (generation, warnings) = built.map_err(AppError::Config)?;
     for warning in &warnings {
         tracing::warn!(line = warning.line, path = warning.path, "{}", warning.message);
     }
-    let mut parts = Parts::build(&origin, generation, &warnings, metrics).await?;
+    let mut parts = Parts::build(&origin, generation, &warnings, metrics, proofs).await?;
 
     let listeners = parts.config().listeners;
     let admin = match (admin, &listeners.admin) {

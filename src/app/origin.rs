@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::app::plugins::Proofs;
 use crate::config::findings::{self, Finding};
-use crate::config::{Config, Parsed, parse, read, secret};
+use crate::config::{Config, Origins, Parsed, parse, read, secret};
 use crate::generation::Generation;
 use crate::generation::build::{Sources, build};
 use crate::model::UnixMs;
+use crate::plugin::registry::Wanted;
 use crate::telemetry::metrics::Metrics;
 use crate::wire::balance::Endpoints;
 
@@ -27,6 +29,7 @@ pub struct Loaded {
     pub config: Config,
     warnings: Vec<Finding>,
     hash: Vec<u8>,
+    origins: Origins,
     name: String,
 }
 
@@ -34,22 +37,35 @@ pub struct Loaded {
 pub type Candidate = Result<(Generation, Vec<Finding>), Vec<Finding>>;
 
 impl Loaded {
-    /// Reads the secrets and builds the generation after `previous`. Blocks on files.
+    /// Reads the secrets, proves plugins and builds the generation after `previous`. Blocks on files and proofs.
     ///
     /// # Errors
-    /// Everything that is wrong with the secrets.
-    pub fn build(self, previous: Option<&Generation>, metrics: &Metrics) -> Candidate {
+    /// Everything that is wrong with the secrets and, but for the first generation, with plugins.
+    pub fn build(
+        self,
+        previous: Option<&Generation>,
+        metrics: &Metrics,
+        proofs: &Proofs,
+    ) -> Candidate {
+        let prove = |wanted: &Wanted| match previous {
+            Some(live) => proofs.next(wanted, live),
+            None => proofs.first(wanted),
+        };
         let sources = Sources {
             read: &secret::read,
             endpoints: &Endpoints::new,
             metrics,
-            plugins: &crate::plugin::registry::native,
+            plugins: &prove,
             now: UnixMs::now(),
             file: &self.name,
         };
-        let built = build(self.config, &self.hash, previous, &sources)?;
+        let located = |mut found: Vec<Finding>| {
+            found.iter_mut().for_each(|it| self.origins.locate(it));
+            found
+        };
+        let built = build(self.config, &self.hash, previous, &sources).map_err(located)?;
         let mut warnings = self.warnings;
-        warnings.extend(built.warnings);
+        warnings.extend(located(built.warnings));
         Ok((built.generation, warnings))
     }
 }
@@ -63,14 +79,15 @@ impl Origin {
         let name = self.name();
         Ok(match self {
             Self::File(path) => {
-                let Parsed { config, warnings, text_hash, .. } =
+                let Parsed { config, warnings, text_hash, origins } =
                     parse(&read(path).map_err(|it| vec![*it])?, path)?;
-                Loaded { config, warnings, hash: text_hash.to_vec(), name }
+                Loaded { config, warnings, hash: text_hash.to_vec(), origins, name }
             }
             Self::Flags(config) => Loaded {
                 config: Config::clone(config),
                 warnings: Vec::new(),
                 hash: Vec::new(),
+                origins: Origins::default(),
                 name,
             },
         })
@@ -95,13 +112,13 @@ impl Origin {
         self.load()
     }
 
-    /// The files to watch: the config and every secret that it names.
+    /// The files to watch: the config, every secret and every plugin that it names.
     pub fn files(&self, config: &Config) -> Vec<PathBuf> {
         let own = match self {
             Self::File(path) => Some(path.clone()),
             Self::Flags(_) => None,
         };
-        own.into_iter().chain(config.key_files()).collect()
+        own.into_iter().chain(config.key_files()).chain(config.plugin_files()).collect()
     }
 
     /// For people.

@@ -12,13 +12,14 @@ use crate::admin::{self, Admin};
 use crate::app::control::{self, serve_admin, serve_ops};
 use crate::app::data::{self, ORDERS_MAX, Seat};
 use crate::app::origin::{self, Origin};
+use crate::app::plugins::Proofs;
 use crate::app::reload::{Files, GateSite, look_up_names};
 use crate::app::{AppError, gauges, reload};
 use crate::auth::bad_keys::BadKeys;
 use crate::config::Config;
 use crate::config::findings::Finding;
 use crate::generation::live::{Live, Order};
-use crate::generation::reload::{Handle, Reloader};
+use crate::generation::reload::{Asking, Handle, Reloader};
 use crate::generation::{Gate, Generation};
 use crate::maintenance::switch::Switch;
 use crate::model::UnixMs;
@@ -46,6 +47,7 @@ pub struct Parts {
     readiness: Arc<Readiness>,
     reloader: Reloader<GateSite>,
     reloads: Handle,
+    proofs: Proofs,
     watched: watch::Receiver<Files>,
     orders: Vec<mpsc::Receiver<Order>>,
     handed: Vec<mpsc::Receiver<Handed>>,
@@ -86,20 +88,18 @@ impl Parts {
         generation: Generation,
         warnings: &[Finding],
         metrics: Arc<Metrics>,
+        proofs: Proofs,
     ) -> Result<Self, AppError> {
         let cores = cores(&generation.config);
         let dir = generation.config.state_dir.clone();
-        let opened = Switch::in_dir(&dir).await;
-        let (switch, notes) = opened.map_err(|source| AppError::State { dir, source })?;
-        for note in notes {
-            tracing::error!("{note}");
-        }
+        let switch = open_switch(dir).await?;
         let generation = Arc::new(generation);
         look_up_names(&generation).await;
         let (senders, orders) = channels(cores, ORDERS_MAX);
         let (ways, handed) = channels(cores, HAND_OVER_MAX);
         let gate = Gate { generation: Arc::clone(&generation), modes: switch.current() };
         let live = Arc::new(Live::new(gate, senders));
+        proofs.published(generation.clone()).await;
         let bad_keys = Arc::new(BadKeys::new(generation.config.limits.bad_keys_per_minute));
         let files = origin.files(&generation.config).into_iter().collect();
         let (files, watched) = watch::channel(files);
@@ -108,16 +108,19 @@ impl Parts {
             live: Arc::clone(&live),
             metrics: Arc::clone(&metrics),
             bad_keys: Arc::clone(&bad_keys),
+            proofs: proofs.clone(),
             files,
         };
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
+        let key_uses = Arc::new(move || reload::key_uses(&uses));
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),
             reload: Some(reload::for_admin(reloads.clone())),
-            key_uses: Arc::new(move || reload::key_uses(&uses)),
+            key_uses,
+            plugins: proofs.plugins(),
             started: UnixMs::now(),
         });
         let spread = Spread::new(ways);
@@ -132,7 +135,18 @@ impl Parts {
         });
         let readiness = Arc::new(Readiness::default());
         readiness.set_config_live();
-        Ok(Self { shared, metrics, switch, readiness, reloader, reloads, watched, orders, handed })
+        Ok(Self {
+            shared,
+            metrics,
+            switch,
+            readiness,
+            reloader,
+            reloads,
+            proofs,
+            watched,
+            orders,
+            handed,
+        })
     }
 
     /// The first config.
@@ -205,9 +219,20 @@ impl Parts {
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
         let (tell, changed) = mpsc::channel(1);
         loops.spawn(reload::watch_files(self.watched, self.reloads, tell));
-        loops.spawn(self.reloader.run(changed, hung_up));
+        let (wish, plugins) = mpsc::channel(1);
+        loops.spawn(self.proofs.ask(wish));
+        loops.spawn(self.reloader.run(Asking { changed, hang_up: hung_up, plugins }));
         Running { listeners, loops, readiness: self.readiness, live, hang_up, stop }
     }
+}
+
+async fn open_switch(dir: PathBuf) -> Result<Arc<Switch>, AppError> {
+    let opened = Switch::in_dir(&dir).await;
+    let (switch, notes) = opened.map_err(|source| AppError::State { dir, source })?;
+    for note in notes {
+        tracing::error!("{note}");
+    }
+    Ok(switch)
 }
 
 fn channels<T>(count: usize, capacity: usize) -> (Vec<mpsc::Sender<T>>, Vec<mpsc::Receiver<T>>) {

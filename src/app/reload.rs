@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, Reload};
 use crate::app::origin::{Origin, as_json};
+use crate::app::plugins::Proofs;
 use crate::auth::bad_keys::BadKeys;
 use crate::config::source::{Pace, Watch};
 use crate::generation::Generation;
@@ -34,6 +35,7 @@ pub struct GateSite {
     pub live: Arc<Live>,
     pub metrics: Arc<Metrics>,
     pub bad_keys: Arc<BadKeys>,
+    pub proofs: Proofs,
     pub files: watch::Sender<Files>,
 }
 
@@ -57,15 +59,18 @@ impl Site for GateSite {
         files.extend(self.origin.files(&loaded.config));
         self.files.send_if_modified(|old| std::mem::replace(old, files.clone()) != files);
         let previous = Arc::clone(&self.live.load().generation);
-        let (next, warnings) =
-            loaded.build(Some(&previous), &self.metrics).map_err(|it| as_json(&it))?;
+        let (next, warnings) = loaded
+            .build(Some(&previous), &self.metrics, &self.proofs)
+            .map_err(|it| as_json(&it))?;
         Ok(Candidate { version: version(&next), warnings: as_json(&warnings), next })
     }
 
     async fn publish(&self, next: Generation) -> Acknowledged {
         look_up_names(&next).await;
         self.bad_keys.limit(next.config.limits.bad_keys_per_minute);
-        self.live.publish(&Arc::new(next));
+        let next = Arc::new(next);
+        self.live.publish(&next);
+        self.proofs.published(next).await;
         let files = self.live_files();
         self.files.send_if_modified(|old| std::mem::replace(old, files.clone()) != files);
         self.live.settle(SETTLE).await

@@ -7,7 +7,10 @@ use serde_json::json;
 
 use crate::cli::{Output, exit};
 use crate::config::findings::{Finding, Severity, render};
-use crate::config::{parse, read};
+use crate::config::{Parsed, defaults, parse, read};
+use crate::generation::plugins::{finding, wanted};
+use crate::plugin::registry::{Plugins, Spec, Use};
+use crate::telemetry::metrics::Metrics;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -18,6 +21,9 @@ pub struct Cmd {
     /// Fail on warnings too.
     #[arg(long)]
     strict: bool,
+    /// Look at the config alone: do not load the plugins that it names.
+    #[arg(long)]
+    no_plugins: bool,
 }
 
 /// What became of one file.
@@ -26,14 +32,14 @@ struct Checked {
     readable: bool,
 }
 
-/// Checks every file. Findings go to stdout, the verdict in one line to stderr. Exit code 0: good; 1: something was
+/// Checks every file and proves the plugins that it names. Findings go to stdout, the verdict in one line to stderr. Exit code 0: good; 1: something was
 /// found (warnings only with `--strict`); 2: a file cannot be read.
 ///
 /// # Errors
 /// When stdout cannot be written.
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the same for every command")]
 pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
-    let checked: Vec<Checked> = cmd.files.iter().map(|it| check(it)).collect();
+    let checked: Vec<Checked> = cmd.files.iter().map(|it| check(it, !cmd.no_plugins)).collect();
     let code = code(&checked, cmd.strict);
     let findings: Vec<Finding> = checked.into_iter().flat_map(|it| it.findings).collect();
     let mut stdout = std::io::stdout().lock();
@@ -51,14 +57,45 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-fn check(path: &Path) -> Checked {
+fn check(path: &Path, with_plugins: bool) -> Checked {
     match read(path) {
         Err(finding) => Checked { findings: vec![*finding], readable: false },
         Ok(text) => {
-            let findings = parse(&text, path).map_or_else(|it| it, |it| it.warnings);
+            let findings = match parse(&text, path) {
+                Ok(parsed) if with_plugins => prove(parsed, path),
+                Ok(parsed) => parsed.warnings,
+                Err(findings) => findings,
+            };
             Checked { findings, readable: true }
         }
     }
+}
+
+/// The warnings, and whatever keeps a plugin from acting: nothing stands in for one here, so all that is fatal is an
+/// error. Nothing is kept.
+fn prove(parsed: Parsed, path: &Path) -> Vec<Finding> {
+    let Parsed { config, warnings: mut findings, origins, .. } = parsed;
+    let mut wanted = wanted(&config);
+    wanted.uses.retain(|it| !is_plain(it, &wanted.plugins));
+    if wanted.uses.is_empty() && wanted.plugins.is_empty() {
+        return findings;
+    }
+    let file = path.display().to_string();
+    let proven = Plugins::open(None, Metrics::new(1)).resolve(&wanted);
+    for note in &proven.notes {
+        let mut found = finding(note, note.fatal, &file);
+        origins.locate(&mut found);
+        findings.push(found);
+    }
+    findings
+}
+
+/// Whether it is a default that the gate's own tests prove, so that most checks need no engine.
+fn is_plain(it: &Use, own: &[Spec]) -> bool {
+    let plugin = it.plugin.as_deref();
+    let default = [defaults::POLICY, defaults::FORMATTER].map(Some).contains(&plugin);
+    let bare = it.settings.as_object().is_none_or(serde_json::Map::is_empty);
+    default && bare && !own.iter().any(|own| Some(own.name.as_str()) == plugin)
 }
 
 fn code(checked: &[Checked], strict: bool) -> u8 {
@@ -101,26 +138,27 @@ mod tests {
             (&[bad, "nowhere.yaml"], false, 2),
             (&["examples"], false, 2),
         ] {
-            let checked: Vec<_> = files.iter().map(|it| check(&in_tests(it))).collect();
+            let checked: Vec<_> = files.iter().map(|it| check(&in_tests(it), false)).collect();
             assert_eq!(code(&checked, strict), expected, "{files:?}");
         }
     }
 
     #[test]
     fn a_file_that_cannot_be_read_says_what_to_do() {
-        let found = &check(Path::new("nowhere.yaml")).findings;
+        let found = &check(Path::new("nowhere.yaml"), true).findings;
         assert!(found[0].message.contains("cannot be read") && found[0].expected.is_some());
     }
 
     #[test]
     fn the_verdict_counts() {
-        let found = check(&in_tests("tests/config/three-typos.yaml")).findings;
+        let found = check(&in_tests("tests/config/three-typos.yaml"), true).findings;
         assert_eq!(verdict(1, &found), "1 file: 3 errors, 0 warnings");
     }
 
     #[test]
     fn the_command_gives_its_code() {
-        let cmd = Cmd { files: vec![in_tests("examples/stockflow.yaml")], strict: true };
+        let files = vec![in_tests("examples/stockflow.yaml")];
+        let cmd = Cmd { files, strict: true, no_plugins: true };
         assert_eq!(run(cmd, Output::Json).unwrap(), 0);
     }
 }

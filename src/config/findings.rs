@@ -35,7 +35,7 @@ pub struct Finding {
     pub file: String,
     /// Counts from 1; 0: the file as a whole.
     pub line: usize,
-    /// Counts characters from 1; 0: the file as a whole.
+    /// Counts characters from 1; 0: the file or the line as a whole.
     pub column: usize,
     /// Characters to underline.
     #[serde(skip)]
@@ -46,7 +46,7 @@ pub struct Finding {
     pub expected: Option<String>,
     /// The valid word that looks most like the one found.
     pub nearest: Option<String>,
-    /// The line, cut around the column; empty when the finding is about the file as a whole.
+    /// The line, cut around the column; empty when the finding is about the file or the line as a whole.
     pub snippet: String,
     /// Where in the document, for example `routes[2].path`; empty at the top.
     pub path: String,
@@ -66,6 +66,9 @@ impl Finding {
         let mut text = format!("{}: {}\n", self.severity.word(), self.message);
         if self.line == 0 {
             let _ = writeln!(text, " --> {}", self.file);
+        } else if self.snippet.is_empty() {
+            let gutter = " ".repeat(self.line.to_string().len());
+            let _ = writeln!(text, "{gutter}--> {}:{}", self.file, self.line);
         } else {
             self.render_snippet(&mut text);
         }
@@ -76,7 +79,7 @@ impl Finding {
         if let Some(expected) = &self.expected {
             let _ = writeln!(text, "{gutter} = expected: {expected}");
         }
-        if let Some(nearest) = self.nearest.as_ref().filter(|_| self.line == 0) {
+        if let Some(nearest) = self.nearest.as_ref().filter(|_| self.snippet.is_empty()) {
             let _ = writeln!(text, "{gutter} = did you mean `{nearest}`?");
         }
         text
@@ -105,7 +108,10 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.file)?;
         if self.line > 0 {
-            write!(f, ":{}:{}", self.line, self.column)?;
+            write!(f, ":{}", self.line)?;
+        }
+        if self.column > 0 {
+            write!(f, ":{}", self.column)?;
         }
         write!(f, ": {}: ", self.severity.word())?;
         if !self.path.is_empty() {

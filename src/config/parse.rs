@@ -35,6 +35,19 @@ pub struct Origins {
     pub lines: BTreeMap<String, usize>,
 }
 
+impl Origins {
+    /// Gives a finding about no line the line of the nearest value that the text gives at or above its path.
+    pub fn locate(&self, finding: &mut Finding) {
+        let mut path = finding.path.as_str();
+        while finding.line == 0 && !path.is_empty() {
+            if let Some(line) = self.lines.get(path) {
+                finding.line = *line;
+            }
+            path = path.rfind(['.', '[']).and_then(|at| path.get(..at)).unwrap_or_default();
+        }
+    }
+}
+
 /// Reads a config. `origin` names the file in findings, and relative paths start at its folder.
 ///
 /// # Errors

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use super::decode::{Anything, At, NameOr, Named, OneOrMany};
 use super::quantity::{Bytes, OrNone, Span, Unit};
 use super::raw::Document;
+use super::shapes::{Anything, At, NameOr, Named, OneOrMany};
 
 /// The schema (draft 2020-12) of the config file.
 pub fn schema() -> Schema {

@@ -45,7 +45,7 @@ pub struct Built {
 /// (endpoints with their health, requests in flight) is taken over.
 ///
 /// # Errors
-/// Every key that cannot be read or that two names share.
+/// Every key that cannot be read or that two names share; every place that a plugin cannot fill any more.
 pub fn build(
     config: Config,
     text_hash: &[u8],
@@ -58,11 +58,15 @@ pub fn build(
     }
     let mut warnings = findings;
     let admin = admin_place(&config);
-    let Proven { set, .. } = (sources.plugins)(&plugins::wanted(&config));
+    let Proven { set, notes } = (sources.plugins)(&plugins::wanted(&config));
+    warnings.extend(plugins::findings(&notes, previous, sources.file));
+    if warnings.iter().any(|it| it.severity == Severity::Error) {
+        return Err(warnings);
+    }
     warnings.extend(shadowed_by_admin(&config, &admin, sources.file));
     let generation = Generation {
         number: previous.map_or(1, |it| it.number + 1),
-        hash: hash(text_hash, &keys),
+        hash: hash(text_hash, &keys, &set.hash),
         published_at: sources.now,
         services: config.services.iter().map(|it| live(it, previous, sources)).collect(),
         routes: RouteTable::build(&config),
@@ -75,6 +79,7 @@ pub fn build(
         },
         keyring: Keyring::build(keys),
         plugins: Arc::new(set),
+        plugin_notes: notes,
         config,
     };
     Ok(Built { generation, warnings })
@@ -169,14 +174,15 @@ fn finding(
     }
 }
 
-/// Changes when the text or any secret behind its references does.
-fn hash(text_hash: &[u8], keys: &[NewKey]) -> String {
+/// Changes when the text, any secret behind its references or a plugin that acts does.
+fn hash(text_hash: &[u8], keys: &[NewKey], plugins: &[u8; 32]) -> String {
     let mut state = Sha256::new();
     state.update(text_hash);
     for key in keys {
         // The digest of the digest: the hash is public, and a short key could be found from its digest alone.
         state.update(Sha256::digest(key.digest));
     }
+    state.update(plugins);
     hex(&state.finalize()).chars().take(16).collect()
 }
 

@@ -19,7 +19,7 @@ use crate::generation::guarded::GuardTable;
 use crate::generation::routes::RouteTable;
 use crate::maintenance::Modes;
 use crate::model::{ServiceId, UnixMs};
-use crate::plugin::registry::PluginSet;
+use crate::plugin::registry::{Note, PluginSet};
 use crate::semantics::head::HeadLimits;
 use crate::telemetry::metrics::ServiceMetrics;
 use crate::wire::balance::Endpoints;
@@ -29,7 +29,7 @@ use crate::wire::balance::Endpoints;
 pub struct Generation {
     /// Counts from 1.
     pub number: u64,
-    /// First 16 hex digits of the SHA-256 over the config text and the digests of all secrets.
+    /// First 16 hex digits of the SHA-256 over the config text, the digests of all secrets and of what plugins act.
     pub hash: String,
     /// When it was built.
     pub published_at: UnixMs,
@@ -45,6 +45,8 @@ pub struct Generation {
     pub admin: AdminPlace,
     /// Policies, formatter and filters that act.
     pub plugins: Arc<PluginSet>,
+    /// What was wrong with plugins when it was built.
+    pub plugin_notes: Vec<Note>,
     /// Limits of a request head, from `config.limits`.
     pub head_limits: HeadLimits,
 }

@@ -35,6 +35,8 @@ pub enum Trigger {
     Signal,
     /// The admin API.
     Api,
+    /// A plugin is to be replaced, or its proof has ended.
+    Plugin,
 }
 
 impl Trigger {
@@ -44,6 +46,7 @@ impl Trigger {
             Self::Watch => "watch",
             Self::Signal => "signal",
             Self::Api => "api",
+            Self::Plugin => "plugin",
         }
     }
 }
@@ -180,6 +183,26 @@ pub struct Request {
     pub reply: oneshot::Sender<Outcome>,
 }
 
+/// Those who ask for a reload and wait for no answer.
+#[derive(Debug)]
+pub struct Asking {
+    /// A file has changed.
+    pub changed: mpsc::Receiver<()>,
+    /// SIGHUP.
+    pub hang_up: mpsc::Receiver<()>,
+    /// A plugin wants another generation.
+    pub plugins: mpsc::Receiver<()>,
+}
+
+impl Asking {
+    /// Takes what has been asked so far.
+    fn drain(&mut self) {
+        for it in [&mut self.changed, &mut self.hang_up, &mut self.plugins] {
+            while it.try_recv().is_ok() {}
+        }
+    }
+}
+
 /// Asks the task, and reads its status.
 #[derive(Clone, Debug)]
 pub struct Handle {
@@ -225,9 +248,9 @@ impl<S: Site> Reloader<S> {
         (Self { site, requests, status, metrics, stuck: None, build_patience }, handle)
     }
 
-    /// Reloads whenever one of the three asks; what is asked while a reload runs leads to one more reload together.
+    /// Reloads whenever one of them asks; what is asked while a reload runs leads to one more reload together.
     /// Ends when nobody can ask any more.
-    pub async fn run(mut self, mut changed: mpsc::Receiver<()>, mut hang_up: mpsc::Receiver<()>) {
+    pub async fn run(mut self, mut asking: Asking) {
         loop {
             let mut waiting = Vec::new();
             let trigger = tokio::select! {
@@ -235,11 +258,12 @@ impl<S: Site> Reloader<S> {
                     waiting.push(request);
                     Trigger::Api
                 }
-                Some(()) = hang_up.recv() => Trigger::Signal,
-                Some(()) = changed.recv() => Trigger::Watch,
+                Some(()) = asking.hang_up.recv() => Trigger::Signal,
+                Some(()) = asking.changed.recv() => Trigger::Watch,
+                Some(()) = asking.plugins.recv() => Trigger::Plugin,
                 else => return,
             };
-            while changed.try_recv().is_ok() || hang_up.try_recv().is_ok() {}
+            asking.drain();
             while let Ok(request) = self.requests.try_recv() {
                 waiting.push(request);
             }
@@ -304,10 +328,14 @@ impl<S: Site> Reloader<S> {
                 let warnings = warnings.clone();
                 self.status.send_replace(Status { since: at, warnings, last: attempt(&[]) });
             }
-            Outcome::Unchanged { number, hash, .. } => {
+            Outcome::Unchanged { number, hash, warnings } => {
                 self.metrics.reload_unchanged(at);
                 tracing::info!(generation = number, %hash, trigger = word, "config unchanged");
-                self.status.send_modify(|it| it.last = attempt(&[]));
+                // A candidate of a plugin that was not let in changes nothing but is to be seen.
+                let warnings = warnings.clone();
+                self.status.send_modify(|it| {
+                    (it.warnings, it.last) = (warnings, attempt(&[]));
+                });
             }
             Outcome::Refused(findings) => {
                 self.metrics.reload_refused();
@@ -332,13 +360,14 @@ pub fn is_error(finding: &Value) -> bool {
     finding["severity"] != "warning"
 }
 
-/// `file:line:column: message`, as far as the finding says it.
+/// `file:line:column: message`, as far as the finding says where.
 fn describe(finding: &Value) -> String {
     let message = finding["message"].as_str().unwrap_or_default();
     match (finding["file"].as_str(), finding["line"].as_u64(), finding["column"].as_u64()) {
-        (Some(file), Some(line @ 1..), Some(column)) => {
+        (Some(file), Some(line @ 1..), Some(column @ 1..)) => {
             format!("{file}:{line}:{column}: {message}")
         }
+        (Some(file), Some(line @ 1..), _) => format!("{file}:{line}: {message}"),
         _ => message.to_owned(),
     }
 }
@@ -411,6 +440,7 @@ mod tests {
         handle: Handle,
         changed: mpsc::Sender<()>,
         hang_up: mpsc::Sender<()>,
+        plugins: mpsc::Sender<()>,
         unhang: std::sync::mpsc::Sender<()>,
         metrics: Arc<Metrics>,
         task: JoinHandle<()>,
@@ -430,8 +460,10 @@ mod tests {
         reloader.build_patience = build_patience;
         let (changed, ticks) = mpsc::channel(1);
         let (hang_up, hups) = mpsc::channel(1);
-        let task = tokio::spawn(reloader.run(ticks, hups));
-        Bench { desk, handle, changed, hang_up, unhang, metrics, task }
+        let (plugins, wishes) = mpsc::channel(1);
+        let asking = Asking { changed: ticks, hang_up: hups, plugins: wishes };
+        let task = tokio::spawn(reloader.run(asking));
+        Bench { desk, handle, changed, hang_up, plugins, unhang, metrics, task }
     }
 
     impl Bench {
@@ -494,6 +526,10 @@ mod tests {
         let status = bench.attempted(Trigger::Signal).await;
         assert!(status.last.unwrap().refused.is_empty());
         assert_eq!(bench.published(), ["two"]);
+        bench.write("three");
+        bench.plugins.send(()).await.unwrap();
+        bench.attempted(Trigger::Plugin).await;
+        assert_eq!(bench.published(), ["two", "three"]);
     }
 
     #[tokio::test]
@@ -578,8 +614,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_task_ends_when_nobody_can_ask() {
-        let Bench { handle, changed, hang_up, task, .. } = bench(BUILD_PATIENCE);
-        drop((handle, changed, hang_up));
+        let Bench { handle, changed, hang_up, plugins, task, .. } = bench(BUILD_PATIENCE);
+        drop((handle, changed, hang_up, plugins));
         timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
     }
 }

@@ -40,6 +40,9 @@ pub struct Entry {
     /// Of the request that asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Plugin that it was about, with the digest that acts afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
     /// Whether anything was different afterwards.
     pub changed: bool,
 }
@@ -55,6 +58,12 @@ pub enum Action {
     MaintenanceExpired,
     #[serde(rename = "config.reload")]
     ConfigReload,
+    #[serde(rename = "plugin.push")]
+    PluginPush,
+    #[serde(rename = "plugin.rollback")]
+    PluginRollback,
+    #[serde(rename = "plugin.promote")]
+    PluginPromote,
 }
 
 impl Entry {
@@ -69,6 +78,7 @@ impl Entry {
             until: None,
             reason: None,
             request_id: None,
+            plugin: None,
             changed: true,
         }
     }

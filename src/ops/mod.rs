@@ -139,6 +139,7 @@ mod tests {
             body: bytes::Bytes::new(),
             peer: None,
             request_id: String::new(),
+            place: None,
         });
         (answer.status, String::from_utf8(answer.body).unwrap())
     }

@@ -12,13 +12,20 @@
 
 pub mod limits;
 pub mod facts;
+pub mod schema;
 pub mod host;
 pub mod threshold;
 pub mod plain;
 pub mod health_policy;
 pub mod alert_formatter;
 pub mod request_filter;
+pub mod budget;
+pub mod spares;
+pub mod recorder;
 pub mod registry;
+pub mod workers;
+#[cfg(test)]
+mod agreement;
 
 use std::fmt;
 use std::time::Duration;

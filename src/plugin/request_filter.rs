@@ -1,11 +1,30 @@
 //! Runs a route's filters on a data thread: reused instances per core, a budget per second, a fail mode.
+//!
+//! A core keeps one instance of each filter and asks it inline. Instances are made by another thread (`spares`): when the
+//! filter goes live, and whenever one was taken. A core changes its instance after a number of calls, after some time and
+//! when its memory has grown, as soon as a spare stands ready; after a fault it must.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::Instant;
+
+use crate::model::UnixMs;
 use crate::plugin::Fault;
+use crate::plugin::Said;
+use crate::plugin::budget::{BackOff, Began, Budget, SHARE, WINDOW};
 use crate::plugin::facts::Facts;
-use crate::plugin::host::{FilterDecision, HeaderOp};
+use crate::plugin::host::{FilterDecision, FilterReply, HeaderOp, Instance};
 use crate::plugin::registry::acting::Acting;
+use crate::plugin::spares::{Spares, later};
+
+/// Calls after which an instance is changed for a fresh one.
+const CALLS_MAX: u32 = 10_000;
+/// Age after which it is.
+const AGE_MAX: Duration = Duration::from_secs(60);
+/// How often its memory is looked at; twice what it began with is enough to change it.
+const CALLS_PER_LOOK: u32 = 64;
 
 /// What becomes of a request whose filter gives no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +48,50 @@ pub struct RequestFilter {
     /// Headers that it may read: the component's wants, as far as they were granted; lower case. `*` stands for any other
     /// than credentials.
     pub headers: Vec<String>,
+    /// Instances that no core has taken yet.
+    pub spares: Spares<Instance>,
+    pub back_off: BackOff,
+}
+
+impl RequestFilter {
+    /// Without instances; see [`RequestFilter::prepare`].
+    pub fn new(
+        id: u64,
+        plugin: String,
+        component: Option<Arc<Acting>>,
+        on_failure: OnFailure,
+        headers: Vec<String>,
+    ) -> Self {
+        let (spares, back_off) = (Spares::default(), BackOff::default());
+        Self { id, plugin, component, on_failure, headers, spares, back_off }
+    }
+
+    /// Makes the instances that are lacking, so that the first requests find some. Blocks; call it off the data threads,
+    /// before the filter is published.
+    ///
+    /// # Errors
+    /// The fault of the first that could not be made.
+    pub fn prepare(&self) -> Result<(), Fault> {
+        let Some(acting) = &self.component else { return Ok(()) };
+        self.spares.fill(|| acting.component.instance(&acting.settings))
+    }
+
+    /// Has what is lacking made by the other thread.
+    fn replenish(self: &Arc<Self>) {
+        if !self.spares.claim() {
+            return;
+        }
+        let filter = Arc::downgrade(self);
+        let work = move || {
+            let Some(filter) = filter.upgrade() else { return };
+            if let Err(fault) = filter.prepare() {
+                tracing::warn!(plugin = filter.plugin, %fault, "no instance of the filter can be made");
+            }
+        };
+        if !later(work) {
+            self.spares.release();
+        }
+    }
 }
 
 /// What the filters of a route decide together.
@@ -37,22 +100,283 @@ pub enum Filtered {
     /// Goes on, with these edits (often none).
     Pass(Vec<HeaderOp>),
     /// A filter's own answer.
-    Reply { filter: Arc<RequestFilter>, reply: crate::plugin::host::FilterReply },
+    Reply { filter: Arc<RequestFilter>, reply: FilterReply },
     /// A filter failed and its mode is closed.
     Refused { filter: Arc<RequestFilter>, fault: Option<Fault> },
 }
 
-/// The instances of one core.
-#[derive(Debug, Default)]
-pub struct CoreFilters {}
+/// What a filter did with a request, for the access log; of several the weightiest, of equal ones the last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The operator's name for the plugin.
+    pub plugin: Rc<str>,
+    pub did: Did,
+}
 
-impl CoreFilters {
-    /// Asks the filters in order. Synchronous; an edit of one is not seen by the next.
-    pub fn run(&mut self, _filters: &[Arc<RequestFilter>], _facts: &mut Facts) -> Filtered {
-        Filtered::Pass(Vec::new())
+/// In the order of their weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Did {
+    Edited,
+    /// It gave no answer, and the request went on; the label says why.
+    FailedOpen(&'static str),
+    Replied,
+    /// It gave no answer, and the request was refused.
+    FailedClosed(&'static str),
+}
+
+impl Did {
+    /// As the access log says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Edited => "edited",
+            Self::FailedOpen(_) => "failed-open",
+            Self::Replied => "replied",
+            Self::FailedClosed(_) => "failed-closed",
+        }
+    }
+
+    /// Why it gave no answer: a fault's label, `suspended` or `unproven`.
+    pub fn why(self) -> Option<&'static str> {
+        match self {
+            Self::FailedOpen(why) | Self::FailedClosed(why) => Some(why),
+            Self::Edited | Self::Replied => None,
+        }
     }
 }
 
-/// Keeps the type in use until the filter runs.
-#[allow(dead_code, reason = "skeleton")]
-fn decision(_: FilterDecision) {}
+/// The instances of one core.
+#[derive(Debug, Default)]
+pub struct CoreFilters {
+    /// By filter id, ascending.
+    slots: Vec<(u64, Slot)>,
+    said: Said,
+    note: Option<Note>,
+}
+
+/// One filter on one core.
+#[derive(Debug)]
+struct Slot {
+    plugin: Rc<str>,
+    running: Option<Running>,
+    budget: Budget,
+}
+
+#[derive(Debug)]
+struct Running {
+    instance: Instance,
+    since: Instant,
+    calls: u32,
+    /// What it began with.
+    memory_bytes: usize,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Unanswered {
+    /// Its component could not be proven.
+    Unproven,
+    /// It took too much of a core, or is in quarantine.
+    Suspended,
+    Fault(Fault),
+}
+
+impl Unanswered {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Unproven => "unproven",
+            Self::Suspended => "suspended",
+            Self::Fault(fault) => fault.label(),
+        }
+    }
+
+    fn into_fault(self) -> Option<Fault> {
+        match self {
+            Self::Fault(fault) => Some(fault),
+            Self::Unproven | Self::Suspended => None,
+        }
+    }
+}
+
+impl CoreFilters {
+    /// Asks the filters in order. Synchronous; an edit of one is not seen by the next: all read what the client sent.
+    pub fn run(&mut self, filters: &[Arc<RequestFilter>], facts: &mut Facts) -> Filtered {
+        self.note = None;
+        let mut edits = Vec::new();
+        for (place, filter) in filters.iter().enumerate() {
+            facts.show_to(place);
+            match self.ask(filter, facts) {
+                Ok(FilterDecision::Next) => {}
+                Ok(FilterDecision::Edit(mut more)) => {
+                    edits.append(&mut more);
+                    self.note(filter, Did::Edited);
+                }
+                Ok(FilterDecision::Reply(reply)) => {
+                    self.note(filter, Did::Replied);
+                    return Filtered::Reply { filter: Arc::clone(filter), reply };
+                }
+                Err(why) if filter.on_failure == OnFailure::Open => {
+                    self.note(filter, Did::FailedOpen(why.label()));
+                }
+                Err(why) => {
+                    self.note(filter, Did::FailedClosed(why.label()));
+                    let filter = Arc::clone(filter);
+                    return Filtered::Refused { filter, fault: why.into_fault() };
+                }
+            }
+        }
+        Filtered::Pass(edits)
+    }
+
+    /// What was noteworthy about the last run.
+    pub fn take_note(&mut self) -> Option<Note> {
+        self.note.take()
+    }
+
+    /// Drops the instances of all filters but these: after another generation went live.
+    pub fn keep<'f>(&mut self, live: impl Iterator<Item = &'f Arc<RequestFilter>>) {
+        if self.slots.is_empty() {
+            return;
+        }
+        let live: Vec<u64> = live.filter(|it| it.component.is_some()).map(|it| it.id).collect();
+        let (kept, gone) =
+            std::mem::take(&mut self.slots).into_iter().partition(|it| live.contains(&it.0));
+        self.slots = kept;
+        let gone: Vec<(u64, Slot)> = gone;
+        let dead: Vec<Instance> =
+            gone.into_iter().filter_map(|it| it.1.running).map(|it| it.instance).collect();
+        bury(dead);
+    }
+
+    /// How many instances this core has.
+    pub fn instances(&self) -> usize {
+        self.slots.iter().filter(|it| it.1.running.is_some()).count()
+    }
+
+    fn ask(
+        &mut self,
+        filter: &Arc<RequestFilter>,
+        facts: &mut Facts,
+    ) -> Result<FilterDecision, Unanswered> {
+        let acting = filter.component.as_ref().ok_or(Unanswered::Unproven)?;
+        if acting.is_suspended(UnixMs(facts.now_ms)) {
+            acting.fell_back();
+            return Err(Unanswered::Suspended);
+        }
+        let at = self.place_of(filter);
+        let Some((_, slot)) = self.slots.get_mut(at) else { return Err(Unanswered::Suspended) };
+        let measure = slot.budget.measure();
+        let Some(running) = slot.ready(filter) else {
+            acting.called(Some(&Fault::Busy), Duration::ZERO);
+            return Err(Unanswered::Fault(Fault::Busy));
+        };
+        let began = Began::now(measure);
+        let outcome = running.instance.on_request(facts, &mut self.said);
+        let took = began.took();
+        running.calls += 1;
+        acting.called(outcome.as_ref().err(), took.cpu.unwrap_or(took.wall));
+        if self.said != Said::default() {
+            acting.said(&self.said);
+            self.said = Said::default();
+        }
+        if slot.budget.charge(&took) {
+            suspend(filter, acting, facts);
+        }
+        if outcome.is_err() {
+            slot.discard(filter);
+        }
+        outcome.map_err(Unanswered::Fault)
+    }
+
+    fn place_of(&mut self, filter: &RequestFilter) -> usize {
+        match self.slots.binary_search_by_key(&filter.id, |it| it.0) {
+            Ok(at) => at,
+            Err(at) => {
+                let plugin = Rc::from(filter.plugin.as_str());
+                let budget = Budget::new(Instant::now());
+                self.slots.insert(at, (filter.id, Slot { plugin, running: None, budget }));
+                at
+            }
+        }
+    }
+
+    fn note(&mut self, filter: &RequestFilter, did: Did) {
+        if self.note.as_ref().is_some_and(|it| it.did > did) {
+            return;
+        }
+        let known = self.slots.binary_search_by_key(&filter.id, |it| it.0).ok();
+        let plugin = match known.and_then(|it| self.slots.get(it)) {
+            Some((_, slot)) => Rc::clone(&slot.plugin),
+            None => Rc::from(filter.plugin.as_str()),
+        };
+        self.note = Some(Note { plugin, did });
+    }
+}
+
+impl Slot {
+    /// The instance to ask: this core's own, or a spare in its place when there is none or it is used up. `None`: no spare.
+    fn ready(&mut self, filter: &Arc<RequestFilter>) -> Option<&mut Running> {
+        let used_up = self.running.as_ref().is_none_or(Running::is_used_up);
+        if used_up {
+            if let Some(instance) = filter.spares.take() {
+                let old = self.running.replace(Running::new(instance));
+                bury(old.into_iter().map(|it| it.instance).collect());
+            }
+            filter.replenish();
+        }
+        self.running.as_mut()
+    }
+
+    fn discard(&mut self, filter: &Arc<RequestFilter>) {
+        bury(self.running.take().into_iter().map(|it| it.instance).collect());
+        filter.replenish();
+    }
+}
+
+impl Running {
+    fn new(instance: Instance) -> Self {
+        let memory_bytes = instance.memory_bytes();
+        Self { instance, since: Instant::now(), calls: 0, memory_bytes }
+    }
+
+    /// Looked at every few calls, so that most calls look at nothing but a number.
+    fn is_used_up(&self) -> bool {
+        self.calls > 0
+            && self.calls.is_multiple_of(CALLS_PER_LOOK)
+            && is_used_up(
+                self.calls,
+                self.since.elapsed(),
+                (self.memory_bytes, self.instance.memory_bytes()),
+            )
+    }
+}
+
+/// Memory is what it was at first, and what it is now.
+fn is_used_up(calls: u32, age: Duration, (first, now): (usize, usize)) -> bool {
+    calls >= CALLS_MAX || age >= AGE_MAX || (now > first && now >= first.saturating_mul(2))
+}
+
+/// Dropping takes system calls; the other thread has time for them.
+fn bury(dead: Vec<Instance>) {
+    if !dead.is_empty() {
+        later(move || drop(dead));
+    }
+}
+
+fn suspend(filter: &RequestFilter, acting: &Acting, facts: &Facts) {
+    let now = UnixMs(facts.now_ms);
+    if acting.is_suspended(now) {
+        return;
+    }
+    let until = filter.back_off.strike(now);
+    acting.suspend(until);
+    tracing::warn!(
+        plugin = filter.plugin,
+        place = ?acting.place,
+        until = until.rfc3339(),
+        on_failure = ?filter.on_failure,
+        "the filter is suspended: it took more than {SHARE:?} of CPU time within {WINDOW:?} on one core"
+    );
+}
+
+#[cfg(test)]
+mod tests;

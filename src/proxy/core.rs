@@ -13,6 +13,7 @@ use crate::admin::Admin;
 use crate::auth::bad_keys::BadKeys;
 use crate::generation::Gate;
 use crate::generation::live::Live;
+use crate::proxy::filter::Filters;
 use crate::proxy::tunnels::Tunnels;
 use crate::semantics::trace::Fresh;
 use crate::telemetry::access_log::CoreLog;
@@ -59,6 +60,8 @@ pub struct Core {
     pub metrics: Arc<CoreMetrics>,
     pub log: Option<RefCell<CoreLog>>,
     pub tunnels: Tunnels,
+    /// Borrowed inside one step, never across a wait.
+    pub filters: RefCell<Filters>,
     /// Connections that wait for a request with their large future.
     pub warm: Cell<usize>,
     seen: RefCell<Seen>,
@@ -104,6 +107,7 @@ impl Core {
             metrics,
             log: log.map(RefCell::new),
             tunnels: Tunnels::default(),
+            filters: RefCell::default(),
             warm: Cell::new(0),
             phase: Cell::new(Phase::Serving),
             random: Cell::new([seed[0] | 1, seed[1]]),
@@ -148,6 +152,7 @@ impl Core {
     pub fn tick(&self) {
         self.clock.tick();
         self.pool.sweep();
+        self.filters.borrow_mut().follow(&self.gate().generation);
         if let Some(log) = &self.log {
             log.borrow_mut().flush();
         }

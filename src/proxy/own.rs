@@ -8,7 +8,10 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use tokio::io::ReadBuf;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::admin::Call;
+use crate::admin::plugins::{BodyRoom, UPLOAD_BYTES_MAX, UPLOAD_PATIENCE};
 use crate::proxy::core::Core;
 use crate::proxy::downstream::{After, Downstream};
 use crate::proxy::plan::{AdminExchange, Answering, Rest};
@@ -19,7 +22,8 @@ use crate::wire::h1::encode;
 use crate::wire::h1::relay::Relay;
 use crate::wire::transport::Transport;
 
-/// Bytes of a body that is read whole: an admin call's, or one that is dropped.
+/// Bytes of a body that is read whole: an admin call's, or one that is dropped. Only a component that is pushed may be
+/// larger (`Admin::body_room`).
 const BODY_BYTES_MAX: u64 = 32 * 1024;
 /// An admin call, a drain included.
 const ADMIN_PATIENCE: Duration = Duration::from_secs(600);
@@ -35,7 +39,7 @@ pub async fn answer<D: Transport>(
     }
     match answering.rest {
         Rest::Close => After::Linger,
-        Rest::Keep(framing) => match read_body(core, down, framing).await {
+        Rest::Keep(framing) => match read_body(core, down, framing, None).await {
             Some(_) => After::Keep,
             None => After::Linger,
         },
@@ -49,26 +53,46 @@ pub async fn admin<D: Transport>(
     asked: &mut AdminExchange,
 ) -> After {
     let has_body = !matches!(asked.framing, Framing::None | Framing::Length(0));
-    let waits = has_body && asked.expect_continue;
+    let room = if has_body { core.shared.admin.body_room(&asked.call) } else { BodyRoom::Small };
+    let place = match room {
+        BodyRoom::Small => None,
+        BodyRoom::Large(place) => Some(place),
+        BodyRoom::Taken(answer) => {
+            // The body is not read, so the connection cannot go on.
+            asked.keep = false;
+            return reply(core, down, asked, *answer).await;
+        }
+    };
+    // Nobody has to send a body that will be refused.
+    let may_come = !matches!(asked.framing, Framing::Length(it) if it > most(place.as_ref()));
+    let waits = has_body && asked.expect_continue && may_come;
     if waits && !send(core, down, b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await {
         return After::Abort;
     }
-    let method = asked.call.method.clone();
-    let mut answer = match read_body(core, down, asked.framing).await {
+    let answer = match read_body(core, down, asked.framing, place.as_ref()).await {
         Some(body) => {
             asked.call.body = body;
-            ask(core, asked).await
+            ask(core, asked, place).await
         }
         None => {
             asked.keep = false;
             refusal(core, &Reject::BodyTooLarge, asked)
         }
     };
+    reply(core, down, asked, answer).await
+}
+
+async fn reply<D: Transport>(
+    core: &Rc<Core>,
+    down: &mut Downstream<D>,
+    asked: &mut AdminExchange,
+    mut answer: Answer,
+) -> After {
     answer.headers.append(&mut asked.dressing);
     let mut out = core.buffers.take();
     encode::answer(&mut out, &answer, asked.version, asked.keep, asked.head_only);
     asked.record.answered(answer.status, out.len() as u64);
-    let what = (method.as_bytes(), asked.path.as_bytes(), asked.authority.as_bytes());
+    let what = (asked.call.method.as_bytes(), asked.path.as_bytes(), asked.authority.as_bytes());
     asked.record.log(core, Some(&core.gate()), None, what);
     match send(core, down, out).await {
         false => After::Abort,
@@ -77,9 +101,20 @@ pub async fn admin<D: Transport>(
     }
 }
 
-async fn ask(core: &Rc<Core>, asked: &AdminExchange) -> Answer {
-    let (admin, call) = (Arc::clone(&core.shared.admin), asked.call.clone());
-    let running = core.shared.control.spawn(async move { admin.answer(call).await });
+/// The place of a large body is held until the call is over, whoever still waits for it.
+async fn ask(
+    core: &Rc<Core>,
+    asked: &mut AdminExchange,
+    place: Option<OwnedSemaphorePermit>,
+) -> Answer {
+    let body = std::mem::take(&mut asked.call.body);
+    let call = Call { body, ..asked.call.clone() };
+    let admin = Arc::clone(&core.shared.admin);
+    let running = core.shared.control.spawn(async move {
+        let answer = admin.answer(call).await;
+        drop(place);
+        answer
+    });
     let detail = match tokio::time::timeout(ADMIN_PATIENCE, running).await {
         Ok(Ok(answer)) => return answer,
         Ok(Err(error)) => format!("the handler failed: {error}"),
@@ -113,28 +148,52 @@ pub async fn send<D: Transport>(core: &Core, down: &mut Downstream<D>, bytes: Ve
     sent
 }
 
-/// Reads a small body whole. `None`: too large, malformed, too slow, or the client is gone.
+/// Bytes that a body may have.
+fn most(place: Option<&OwnedSemaphorePermit>) -> u64 {
+    if place.is_some() { UPLOAD_BYTES_MAX as u64 } else { BODY_BYTES_MAX }
+}
+
+/// Reads a body whole: a small one, or with a place a large one. `None`: too large, malformed, too slow, or the client is
+/// gone.
 async fn read_body<D: Transport>(
     core: &Core,
     down: &mut Downstream<D>,
     framing: Framing,
+    place: Option<&OwnedSemaphorePermit>,
 ) -> Option<Vec<u8>> {
     if matches!(framing, Framing::None | Framing::Length(0)) {
         return Some(Vec::new());
     }
-    let mut relay = Relay::new(Vec::new(), framing, false, 0).at_most(Some(BODY_BYTES_MAX));
-    let due = down.alarm.at(core.gate().generation.config.timeouts.body_stall);
+    let most = most(place);
+    if matches!(framing, Framing::Length(it) if it > most) {
+        return None;
+    }
+    let patience = match place {
+        None => core.gate().generation.config.timeouts.body_stall,
+        Some(_) => UPLOAD_PATIENCE,
+    };
+    let mut relay = Relay::new(Vec::new(), framing, false, 0).at_most(Some(most));
+    let due = down.alarm.at(patience);
+    let mut body = Vec::new();
     let whole = poll_fn(|cx| {
         loop {
+            let mut used = 0;
             if !down.kept.is_empty() {
-                let Ok(used) = relay.absorb(&down.kept) else { return Poll::Ready(false) };
+                used = match relay.absorb(&down.kept) {
+                    Ok(used) => used,
+                    Err(_) => return Poll::Ready(false),
+                };
                 down.kept.drain(..used);
+                body.append(relay.queue());
             }
             if relay.has_ended() {
                 return Poll::Ready(true);
             }
             if down.alarm.poll_due(cx, due).is_ready() {
                 return Poll::Ready(false);
+            }
+            if used > 0 && !down.kept.is_empty() {
+                continue;
             }
             let mut scratch = core.buffers.scratch.borrow_mut();
             let mut fresh = ReadBuf::new(&mut scratch);
@@ -145,5 +204,5 @@ async fn read_body<D: Transport>(
         }
     })
     .await;
-    whole.then(|| relay.into_buffer())
+    whole.then_some(body)
 }

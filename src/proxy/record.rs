@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::generation::LiveService;
 use crate::model::{ServiceId, UnixMs};
+use crate::plugin::request_filter::Note;
 use crate::proxy::core::{Core, Pinned};
 use crate::proxy::decide::{Step, Witness};
 use crate::semantics::trace::ShortText;
@@ -27,6 +28,8 @@ pub struct Record {
     status: u16,
     bytes_out: u64,
     refusal: Option<&'static str>,
+    /// What a filter did with it.
+    pub filter: Option<Note>,
 }
 
 impl Record {
@@ -44,6 +47,7 @@ impl Record {
             status: 0,
             bytes_out: 0,
             refusal: None,
+            filter: None,
         }
     }
 
@@ -90,6 +94,8 @@ impl Record {
             upstream: self.upstream,
             key,
             refusal: self.refusal,
+            filter: self.filter.as_ref().map(|it| (&*it.plugin, it.did.word())),
+            filter_fault: self.filter.as_ref().and_then(|it| it.did.why()),
             request_id: self.request_id.as_bytes(),
             took,
             bytes_in: self.bytes_in,

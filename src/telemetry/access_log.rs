@@ -43,6 +43,10 @@ pub struct Line<'a> {
     pub key: Option<&'a str>,
     /// Code of the refusal, if it was one.
     pub refusal: Option<&'a str>,
+    /// Name of the filter that did more than let it pass, and what it did.
+    pub filter: Option<(&'a str, &'a str)>,
+    /// Why the filter gave no answer, if it gave none.
+    pub filter_fault: Option<&'a str>,
     pub request_id: &'a [u8],
     pub took: Duration,
     pub bytes_in: u64,
@@ -286,6 +290,8 @@ mod tests {
             upstream: None,
             key: None,
             refusal: None,
+            filter: None,
+            filter_fault: None,
             request_id: b"-",
             took: Duration::ZERO,
             bytes_in: 0,

@@ -65,6 +65,13 @@ impl Formatter {
         if let Some(refusal) = line.refusal {
             push_text(out, form, key!(form, "refusal"), refusal.as_bytes());
         }
+        if let Some((filter, did)) = line.filter {
+            push_text(out, form, key!(form, "filter"), filter.as_bytes());
+            push_text(out, form, key!(form, "filter_did"), did.as_bytes());
+        }
+        if let Some(fault) = line.filter_fault {
+            push_text(out, form, key!(form, "filter_fault"), fault.as_bytes());
+        }
         push_text(out, form, key!(form, "request_id"), line.request_id);
         out.extend_from_slice(key!(form, "took_ms"));
         push_thousandths(out, u64::try_from(line.took.as_micros()).unwrap_or(u64::MAX));
@@ -186,6 +193,8 @@ mod tests {
             upstream: Some(SocketAddr::from(([127, 0, 0, 1], 8000))),
             key: None,
             refusal: None,
+            filter: None,
+            filter_fault: None,
             request_id: b"4f2a",
             took: Duration::from_micros(1_002_034),
             bytes_in: 0,
@@ -221,10 +230,13 @@ mod tests {
         wanted.upstream = Some("[::1]:80".parse().unwrap());
         wanted.client = "2001:db8::1".parse().unwrap();
         wanted.refusal = Some("x");
+        wanted.filter = Some(("require-header", "failed-closed"));
+        wanted.filter_fault = Some("trap");
         assert_eq!(
             written(Form::Text, &wanted),
             "time=2026-11-24T06:40:00.007Z client=2001:db8::1 method=GET authority=gate.test path=\"/a b\" status=200 \
-             service=signal-engine upstream=[::1]:80 key=stockflow refusal=x request_id=4f2a took_ms=1002.034 \
+             service=signal-engine upstream=[::1]:80 key=stockflow refusal=x filter=require-header \
+             filter_did=failed-closed filter_fault=trap request_id=4f2a took_ms=1002.034 \
              bytes_in=0 bytes_out=18446744073709551615\n"
         );
     }

@@ -91,7 +91,9 @@ pub struct PluginCounts {
 }
 
 fn add(to: &[AtomicU64], number: usize) {
-    to.get(number).into_iter().for_each(|it| drop(it.fetch_add(1, Relaxed)));
+    if let Some(it) = to.get(number) {
+        it.fetch_add(1, Relaxed);
+    }
 }
 
 impl PluginCounts {

@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -30,7 +30,7 @@ const REQUEST_ID: &str = "X-Request-ID";
 /// How long the loop rests after an accept that failed (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A small request, read whole (body at most 64 KiB, else 413).
+/// A small request, read whole (body at most 64 KiB, else 413, but where there is an [`Allowance`]).
 #[derive(Debug)]
 pub struct Asked {
     pub method: String,
@@ -42,7 +42,22 @@ pub struct Asked {
     pub peer: Option<SocketAddr>,
     /// The sent one if it is well-formed, else a new one; the answer carries it.
     pub request_id: String,
+    /// Held for as long as a large body is in memory.
+    pub place: Option<OwnedSemaphorePermit>,
 }
+
+/// A body that may be larger than the server's others.
+#[derive(Debug)]
+pub struct Allowance {
+    pub bytes: usize,
+    /// For the whole body.
+    pub time: Duration,
+    /// One of the few places for such bodies.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Looks at a request without its body: an allowance for it, or a refusal before a byte of it is read.
+pub type LookAhead = dyn Fn(&Asked) -> Result<Option<Allowance>, Answer> + Send + Sync;
 
 /// What one server allows.
 #[derive(Clone, Copy, Debug)]
@@ -103,6 +118,20 @@ pub async fn serve<H, F>(
     socket: Socket,
     limits: ServeLimits,
     handler: H,
+    stop: watch::Receiver<bool>,
+) where
+    H: Fn(Asked) -> F + Clone + Send + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    serve_some_large(socket, limits, Arc::new(|_: &Asked| Ok(None)), handler, stop).await;
+}
+
+/// [`serve`], where some bodies may be larger.
+pub async fn serve_some_large<H, F>(
+    socket: Socket,
+    limits: ServeLimits,
+    look_ahead: Arc<LookAhead>,
+    handler: H,
     mut stop: watch::Receiver<bool>,
 ) where
     H: Fn(Asked) -> F + Clone + Send + 'static,
@@ -130,13 +159,14 @@ pub async fn serve<H, F>(
             seat = seats.take() => seat,
         };
         let (handler, stop) = (handler.clone(), stop.clone());
+        let look_ahead = Arc::clone(&look_ahead);
         match accepted {
             Accepted::Tcp(stream, peer) => {
-                let exchange = Exchanges { limits, handler, peer: Some(peer) };
+                let exchange = Exchanges { limits, look_ahead, handler, peer: Some(peer) };
                 connections.spawn(exchange.run(TokioIo::new(stream), seat, stop));
             }
             Accepted::Unix(stream) => {
-                let exchange = Exchanges { limits, handler, peer: None };
+                let exchange = Exchanges { limits, look_ahead, handler, peer: None };
                 connections.spawn(exchange.run(TokioIo::new(stream), seat, stop));
             }
         }
@@ -148,8 +178,10 @@ pub async fn serve<H, F>(
 }
 
 /// The exchanges of one connection.
+#[derive(Clone)]
 struct Exchanges<H> {
     limits: ServeLimits,
+    look_ahead: Arc<LookAhead>,
     handler: H,
     peer: Option<SocketAddr>,
 }
@@ -163,12 +195,12 @@ where
     where
         I: Read + Write + Unpin,
     {
-        let Self { limits, handler, peer } = self;
+        let limits = self.limits;
         let guest = Arc::clone(&seat.guest);
         let service = service_fn(move |request| {
-            let (handler, asking) = (handler.clone(), Guest::asks(&guest));
+            let (exchanges, asking) = (self.clone(), Guest::asks(&guest));
             async move {
-                let response = exchange(&limits, handler, peer, request).await;
+                let response = exchanges.exchange(request).await;
                 drop(asking);
                 response
             }
@@ -189,43 +221,52 @@ where
         connection.as_mut().graceful_shutdown();
         let _ = timeout(patience, connection).await;
     }
-}
 
-async fn exchange<H, F>(
-    limits: &ServeLimits,
-    handler: H,
-    peer: Option<SocketAddr>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible>
-where
-    H: Fn(Asked) -> F,
-    F: Future<Output = Answer>,
-{
-    let (head, body) = request.into_parts();
-    let id = id_of(&head.headers);
-    let body = match read(body, limits, &id).await {
-        Ok(body) => body,
-        Err(refusal) => {
-            // What is left of the body is not read, so the connection cannot go on.
-            let mut response = respond(identified(refusal, &id));
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return Ok(response);
+    async fn exchange(
+        self,
+        request: Request<Incoming>,
+    ) -> Result<Response<Full<Bytes>>, Infallible> {
+        let (head, body) = request.into_parts();
+        let id = id_of(&head.headers);
+        let mut asked = Asked {
+            method: head.method.as_str().to_owned(),
+            path: head.uri.path().to_owned(),
+            query: head.uri.query().map(str::to_owned),
+            headers: head.headers,
+            body: Bytes::new(),
+            peer: self.peer,
+            request_id: id.clone(),
+            place: None,
+        };
+        let body = match self.room(&mut asked) {
+            Ok(room) => read(body, room, &id).await,
+            Err(refusal) => Err(refusal),
+        };
+        match body {
+            Ok(body) => asked.body = body,
+            Err(refusal) => {
+                // What is left of the body is not read, so the connection cannot go on.
+                let mut response = respond(identified(refusal, &id));
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                return Ok(response);
+            }
         }
-    };
-    let asked = Asked {
-        method: head.method.as_str().to_owned(),
-        path: head.uri.path().to_owned(),
-        query: head.uri.query().map(str::to_owned),
-        headers: head.headers,
-        body,
-        peer,
-        request_id: id.clone(),
-    };
-    let answer = timeout(limits.handler, handler(asked)).await.unwrap_or_else(|_| {
-        problem(503, "handler-timeout", "the answer took too long; try again", &id)
-            .with("Retry-After", "1")
-    });
-    Ok(respond(identified(answer, &id)))
+        let limits = self.limits;
+        let answer = timeout(limits.handler, (self.handler)(asked)).await.unwrap_or_else(|_| {
+            problem(503, "handler-timeout", "the answer took too long; try again", &id)
+                .with("Retry-After", "1")
+        });
+        Ok(respond(identified(answer, &id)))
+    }
+
+    /// Bytes and time for the body.
+    fn room(&self, asked: &mut Asked) -> Result<(usize, Duration), Answer> {
+        let Some(Allowance { bytes, time, place }) = (self.look_ahead)(asked)? else {
+            return Ok((self.limits.body_bytes, self.limits.body));
+        };
+        asked.place = Some(place);
+        Ok((bytes, time))
+    }
 }
 
 fn id_of(headers: &hyper::HeaderMap) -> String {
@@ -243,12 +284,13 @@ fn identified(answer: Answer, id: &str) -> Answer {
     if has_one { answer } else { answer.with(REQUEST_ID, id) }
 }
 
-async fn read(body: Incoming, limits: &ServeLimits, id: &str) -> Result<Bytes, Answer> {
+async fn read(body: Incoming, room: (usize, Duration), id: &str) -> Result<Bytes, Answer> {
+    let (most, time) = room;
     let too_large = || problem(413, "body-too-large", "the body is larger than allowed here", id);
-    if body.size_hint().lower() > limits.body_bytes as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    match timeout(limits.body, Limited::new(body, limits.body_bytes).collect()).await {
+    match timeout(time, Limited::new(body, most).collect()).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(problem(400, "bad-body", "the body's framing is broken", id)),

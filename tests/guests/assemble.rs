@@ -303,6 +303,10 @@ world clocked {
   export headgate:plugin/plugin@0.1.0;
   export headgate:plugin/health-policy@0.1.0;
 }
+world lost {
+  import wasi:clocks/wall-clock@0.2.6;
+  export headgate:plugin/plugin@0.1.0;
+}
 world policy-that-reads-requests {
   import headgate:plugin/request@0.1.0;
   export headgate:plugin/plugin@0.1.0;
@@ -481,7 +485,7 @@ impl Guest {
                     writeln!(text, "(import \"headgate:plugin/{import}\" (func {name} {kind}))");
             }
         }
-        if self.world == "clocked" {
+        if ["clocked", "lost"].contains(&self.world) {
             text.push_str(
                 "(import \"wasi:clocks/wall-clock@0.2.6\" \"seconds\" (func $seconds (result i64)))\n",
             );

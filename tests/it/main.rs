@@ -2,6 +2,7 @@
 
 mod auth;
 mod cli;
+mod compile;
 mod deaf;
 mod demo;
 mod forward_auth;
@@ -14,6 +15,8 @@ mod ops;
 mod paths;
 mod peers;
 mod plugin;
+mod plugin_authors;
+mod plugins;
 mod reload;
 mod retry;
 mod routing;

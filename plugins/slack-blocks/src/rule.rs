@@ -91,6 +91,10 @@ impl Style {
         if self.quiet && minor {
             return None;
         }
+        // The headline names the service already.
+        let others = event.issues.iter().filter(|it| *it != event.service);
+        let others: Vec<String> = others.cloned().collect();
+        let event = &Event { issues: &others, ..*event };
         let headline = headline(event);
         Some(Words {
             lines: lines(&headline, event),
@@ -343,7 +347,9 @@ mod tests {
     #[test]
     fn an_alert_carries_what_is_known() {
         let style = Style::read(r#"{"channel":"ops"}"#).expect("right");
-        let words = style.format(&event("2 probes", &["db".to_owned()])).expect("goes out");
+        let words = style
+            .format(&event("2 probes", &["signal-engine".to_owned(), "db".to_owned()]))
+            .expect("goes out");
         assert_eq!(
             words.lines,
             [

@@ -1,6 +1,7 @@
 //! The handlers over a live gate without sockets: two cores that answer, services, keys, a file.
 
 mod inspect;
+mod plugins;
 mod refusals;
 mod toggles;
 
@@ -73,6 +74,16 @@ impl Rig {
         config: Config,
         answering: usize,
     ) -> Self {
+        let plugins = crate::plugin::registry::Plugins::open(None, Metrics::new(1));
+        Self::deciding((switch, reload), config, answering, plugins)
+    }
+
+    fn deciding(
+        (switch, reload): (Arc<Switch>, Option<Arc<dyn Reload>>),
+        config: Config,
+        answering: usize,
+        plugins: Arc<dyn Registry>,
+    ) -> Self {
         let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
         let (mut tell, mut told) = (Vec::new(), Vec::new());
         for _ in 0..2 {
@@ -118,6 +129,7 @@ impl Rig {
             switch: Arc::clone(&switch),
             reload,
             key_uses,
+            plugins,
             started: UnixMs::now(),
         };
         Self { admin: Arc::new(Admin::new(parts)), live, switch, seen }

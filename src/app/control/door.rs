@@ -130,6 +130,7 @@ mod tests {
             body: bytes::Bytes::new(),
             peer: Some(SocketAddr::from(([127, 0, 0, 1], 5))),
             request_id: String::new(),
+            place: None,
         }
     }
 

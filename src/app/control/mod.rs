@@ -7,8 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use crate::admin::plugins::{BodyRoom, PUSH, UPLOAD_BYTES_MAX, UPLOAD_PATIENCE};
 use crate::admin::{Admin, Call};
 use crate::app::control::door::Door;
 use crate::config::AdminListen;
@@ -19,7 +20,7 @@ use crate::ops::Ops;
 use crate::proxy::reject::{Asked as Refused, Reject};
 use crate::telemetry::metrics::{CoreMetrics, Metrics};
 use crate::wire::answer::Answer;
-use crate::wire::serve::{Asked, ServeLimits, problem, serve};
+use crate::wire::serve::{Allowance, Asked, ServeLimits, problem, serve, serve_some_large};
 use crate::wire::socket::Socket;
 
 /// Who acts on a listener without keys.
@@ -99,11 +100,13 @@ pub async fn serve_admin(socket: Socket, mut control: Control, stop: watch::Rece
     // An inherited socket may be open to the network though the config's address is not.
     control.is_local = socket.is_local();
     let control = Arc::new(control);
+    let first = Arc::clone(&control);
+    let look_ahead = Arc::new(move |asked: &Asked| first.look_ahead(asked));
     let handler = move |asked: Asked| {
         let control = Arc::clone(&control);
         async move { control.answer(asked).await }
     };
-    serve(socket, limits, handler, stop).await;
+    serve_some_large(socket, limits, look_ahead, handler, stop).await;
 }
 
 /// Counts a bad key of a client; `Some` when there were too many, with the time until the next may come.
@@ -139,16 +142,35 @@ impl Control {
         }
     }
 
-    async fn answer(&self, asked: Asked) -> Answer {
+    /// A component that is pushed may be large, but not from anybody.
+    fn look_ahead(&self, asked: &Asked) -> Result<Option<Allowance>, Answer> {
+        if !asked.path.ends_with(PUSH) {
+            return Ok(None);
+        }
+        let Some(call) = self.admit(asked)? else { return Ok(None) };
+        match self.admin.body_room(&call) {
+            BodyRoom::Small => Ok(None),
+            BodyRoom::Large(place) => {
+                Ok(Some(Allowance { bytes: UPLOAD_BYTES_MAX, time: UPLOAD_PATIENCE, place }))
+            }
+            BodyRoom::Taken(answer) => Err(*answer),
+        }
+    }
+
+    async fn answer(&self, mut asked: Asked) -> Answer {
+        let place = asked.place.take();
         match self.admit(&asked) {
-            Ok(Some(call)) => self.call(call).await,
+            Ok(Some(call)) => {
+                let body = Vec::from(std::mem::take(&mut asked.body));
+                self.call(Call { body, ..call }, place).await
+            }
             Ok(None) => index(),
             Err(refusal) => refusal,
         }
     }
 
     /// Runs the call as a task of its own: a caller that hangs up must not leave a toggle half done.
-    async fn call(&self, call: Call) -> Answer {
+    async fn call(&self, call: Call, upload: Option<OwnedSemaphorePermit>) -> Answer {
         let request_id = call.request_id.clone();
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.metrics.refused("too-many-calls");
@@ -158,7 +180,7 @@ impl Control {
         let admin = Arc::clone(&self.admin);
         let running = tokio::spawn(async move {
             let answer = admin.answer(call).await;
-            drop(place);
+            drop((place, upload));
             answer
         });
         running.await.unwrap_or_else(|error| {
@@ -167,7 +189,7 @@ impl Control {
         })
     }
 
-    /// The call that a request is, if whoever sends it may; `None` is the index.
+    /// The call that a request is, still without its body, if whoever sends it may; `None` is the index.
     fn admit(&self, asked: &Asked) -> Result<Option<Call>, Answer> {
         let gate = self.live.load();
         let config = &gate.generation.config;
@@ -197,7 +219,7 @@ impl Control {
             actor,
             request_id: asked.request_id.clone(),
             suspicious_fetch,
-            body: asked.body.to_vec(),
+            body: Vec::new(),
         }))
     }
 

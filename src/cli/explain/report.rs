@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::config::{Config, PathMatch, Route};
+use crate::config::{Config, PathMatch, PluginUse, Route};
 use crate::model::Access;
 use crate::proxy::decide::{Because, Decision, Origin, Step, Witness};
 use crate::proxy::reject::Reject;
@@ -55,6 +55,9 @@ pub(super) struct RouteNote {
     matches: String,
     access: String,
     why: &'static str,
+    /// Plugins that decide after the key, in this order; they are not run here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    filters: Vec<String>,
 }
 
 /// A scope, and the reason why it is needed.
@@ -166,7 +169,8 @@ impl<'c> Notes<'c> {
             Access::Public => "public".to_owned(),
             Access::Key(scope) => format!("key:{scope}"),
         };
-        self.report.route = Some(RouteNote { at, matches, access, why });
+        let filters = route.filters.iter().filter_map(filter).collect();
+        self.report.route = Some(RouteNote { at, matches, access, why, filters });
         if let Some(service) = self.config.services.get(route.service.0) {
             self.report.service = Some(service.name.clone());
             self.report.upstreams =
@@ -215,6 +219,12 @@ impl Witness for Notes<'_> {
     }
 }
 
+/// The filter's name, and what happens when it gives no answer.
+fn filter(it: &PluginUse) -> Option<String> {
+    let mode = if it.fail_open { "open" } else { "closed" };
+    it.plugin.as_ref().map(|name| format!("{name} (fails {mode})"))
+}
+
 fn why_route(route: &Route) -> &'static str {
     match (&route.host, &route.path) {
         (Some(_), PathMatch::Exact(_)) => "this host, exactly this path",
@@ -255,6 +265,9 @@ impl fmt::Display for Report {
         }
         if let Some(it) = &self.route {
             writeln!(out, "route     {} {}, {}: {}", it.at, Shown(&it.matches), it.access, it.why)?;
+            if !it.filters.is_empty() {
+                writeln!(out, "filters   {}; not run here", it.filters.join(", "))?;
+            }
         }
         for need in &self.needs {
             writeln!(out, "needs     scope {}: {}", need.scope, Shown(&need.because))?;

@@ -3,7 +3,7 @@
 use clap::{Args as _, FromArgMatches as _};
 
 use super::{Cmd, Report, explain};
-use crate::config::Config;
+use crate::config::{Config, PluginUse};
 use crate::generation::fixture::{ADMIN, NOW, config};
 
 fn explained(arguments: &str, config: Config) -> anyhow::Result<Report> {
@@ -178,4 +178,17 @@ fn text_shows_each_step_on_a_line_of_its_own() {
          upstream  signal-engine http://127.0.0.1:8000\n\
          client    127.0.0.1 (no trusted proxy: X-Forwarded-* is replaced)\n"
     );
+}
+
+#[test]
+fn the_filters_of_the_route_are_named_and_not_run() {
+    let mut config = config("");
+    let at = String::from("routes[0].filters[0]");
+    let open = PluginUse { fail_open: true, ..PluginUse::builtin("tenant-check", at.clone()) };
+    config.routes[0].filters = vec![PluginUse::builtin("require-header", at), open];
+    config.routes[0].number = Some(0);
+    let report = explained("GET /api/x", config).unwrap();
+    assert_eq!(report.decision, "forward");
+    let line = "filters   require-header (fails closed), tenant-check (fails open); not run here\n";
+    assert!(report.to_string().contains(line), "{report}");
 }

@@ -1,5 +1,6 @@
 //! The command against a stand-in that answers one call and keeps what it was sent.
 
+use crate::cli::exit;
 use clap::Parser as _;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -1,7 +1,7 @@
 //! Keys: names, references, scopes and times.
 
-use super::super::decode::At;
 use super::super::raw;
+use super::super::shapes::At;
 use super::super::{Key, KeySource};
 use super::{Cx, words};
 

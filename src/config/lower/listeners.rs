@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use super::super::decode::At;
 use super::super::raw;
+use super::super::shapes::At;
 use super::super::tree::NodeId;
 use super::super::{AdminListen, Key, Listeners, defaults};
 use super::{Cx, words};

@@ -11,9 +11,9 @@ pub(super) mod words;
 
 use std::path::{Path, PathBuf};
 
-use super::decode::At;
 use super::findings::{Problem, Problems, nearest};
 use super::raw::{self, Opt};
+use super::shapes::At;
 use super::tree::{NodeId, Tree};
 use super::{Config, Cors, Log, defaults};
 

@@ -2,8 +2,10 @@
 
 use serde_json::Value as Json;
 
-use super::super::decode::{Anything, At, NameOr, one_of};
-use super::super::raw::{self, LimitClass, OnFailure, Opt};
+use super::super::decode::one_of;
+use super::super::raw::{self, Opt};
+use super::super::raw_plugins::{self, FilterUse, LimitClass, OnFailure, Use};
+use super::super::shapes::{Anything, At, NameOr};
 use super::super::tree::{NodeId, Value};
 use super::super::{BUILTINS, NATIVE, Plugin, PluginSource, PluginUse, Role, defaults};
 use super::{Cx, nearest, words};
@@ -51,7 +53,7 @@ fn role(builtin: &str) -> Option<Role> {
     BUILTINS.iter().find(|it| it.0 == builtin).map(|it| it.1)
 }
 
-fn entries(raw: &raw::Document) -> &[(At<String>, At<raw::Plugin>)] {
+fn entries(raw: &raw::Document) -> &[(At<String>, At<raw_plugins::Plugin>)] {
     raw.plugins.as_ref().and_then(|it| it.value.as_ref()).map_or(&[], |it| &it.0)
 }
 
@@ -59,7 +61,7 @@ pub(super) fn plugins(raw: &raw::Document, cx: &Cx<'_>) -> Vec<Plugin> {
     entries(raw).iter().map(|(name, at)| plugin(name, at, cx)).collect()
 }
 
-fn plugin(name: &At<String>, at: &At<raw::Plugin>, cx: &Cx<'_>) -> Plugin {
+fn plugin(name: &At<String>, at: &At<raw_plugins::Plugin>, cx: &Cx<'_>) -> Plugin {
     let name = cx.word(name, words::plugin_name).unwrap_or_default();
     let mut plugin = Plugin {
         name,
@@ -84,7 +86,11 @@ fn plugin(name: &At<String>, at: &At<raw::Plugin>, cx: &Cx<'_>) -> Plugin {
     plugin
 }
 
-fn source(at: &At<raw::Plugin>, raw: &raw::Plugin, cx: &Cx<'_>) -> Option<PluginSource> {
+fn source(
+    at: &At<raw_plugins::Plugin>,
+    raw: &raw_plugins::Plugin,
+    cx: &Cx<'_>,
+) -> Option<PluginSource> {
     match (&raw.file, &raw.builtin) {
         (Some(it), None) => file(it, cx),
         (None, Some(it)) => builtin(it, cx),
@@ -121,7 +127,7 @@ fn builtin(at: &At<String>, cx: &Cx<'_>) -> Option<PluginSource> {
     Some(PluginSource::Builtin(name.to_owned()))
 }
 
-fn grants(raw: &raw::Plugin, cx: &Cx<'_>) -> Vec<String> {
+fn grants(raw: &raw_plugins::Plugin, cx: &Cx<'_>) -> Vec<String> {
     let list = raw.grants.as_ref().and_then(|it| it.value.as_ref());
     let mut grants: Vec<String> = Vec::new();
     for at in list.into_iter().flat_map(|it| &it.0) {
@@ -151,7 +157,7 @@ pub(super) fn formatter(raw: &raw::Document, cx: &Cx<'_>, known: &Known) -> Plug
 }
 
 fn using(
-    at: &At<NameOr<raw::Use>>,
+    at: &At<NameOr<Use>>,
     default: PluginUse,
     (role, known): (Role, &Known),
     cx: &Cx<'_>,
@@ -190,7 +196,7 @@ pub(super) fn filters(
 }
 
 fn filter(
-    at: &At<NameOr<raw::FilterUse>>,
+    at: &At<NameOr<FilterUse>>,
     at_path: String,
     cx: &Cx<'_>,
     known: &Known,

@@ -1,7 +1,7 @@
 //! Routes: paths, what may not be routed, and which route hides another.
 
-use super::super::decode::At;
 use super::super::raw;
+use super::super::shapes::At;
 use super::super::tree::NodeId;
 use super::super::{OnRevoke, PathMatch, Retry, Route};
 use super::plugins::{Known, filters};

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::super::decode::At;
 use super::super::raw::{self, Maintained};
+use super::super::shapes::At;
 use super::super::{Authority, Config, Service, ServiceTimeouts, defaults, units};
 use super::plugins::{Known, policy};
 use super::{Cx, numbers, words};

@@ -41,6 +41,7 @@ fn asked(method: &str, target: &str, fields: &[(&str, &str)], body: &str) -> Ask
         body,
         peer: None,
         request_id: String::new(),
+        place: None,
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Conduct {
     watched: AtomicBool,
     /// Calls since probation began.
     calls: AtomicU64,
+    /// Whether somebody knows that the quarantine is over.
+    told: AtomicBool,
     record: Mutex<Record>,
     /// Wakes whoever chooses another component.
     wake: Arc<Notify>,
@@ -68,6 +70,7 @@ impl Conduct {
             tainted: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             calls: AtomicU64::new(0),
+            told: AtomicBool::new(false),
             record: Mutex::default(),
             wake,
         }
@@ -109,6 +112,7 @@ impl Conduct {
         record.reason = reason;
         record.probation = None;
         self.watched.store(false, Relaxed);
+        self.told.store(false, Relaxed);
         self.until.store(now.0.saturating_add(away).max(1), Relaxed);
         self.wake.notify_one();
     }
@@ -121,6 +125,12 @@ impl Conduct {
     /// Whether it was put away and not let in again since.
     pub(crate) fn is_quarantined(&self) -> bool {
         self.until.load(Relaxed) != 0
+    }
+
+    /// Whether its quarantine is over and nobody has been told; tells.
+    pub(crate) fn take_due(&self, now: UnixMs) -> bool {
+        let over = self.is_quarantined() && !self.is_away(now);
+        over && !self.told.swap(true, Relaxed)
     }
 
     /// Begins a probation: at the first time in action, and when a quarantine is over.

@@ -4,24 +4,48 @@
 //! roll-back take the same road as a config: reload → build → publish.
 
 pub mod acting;
+pub mod backing;
+pub(crate) mod builtin;
+mod change;
 mod conduct;
+mod decide;
+mod entries;
+mod kept;
 mod probation;
+mod prove;
+mod publish;
 mod quarantine;
+mod replay;
+mod report;
+mod resolve;
+pub mod shadow;
+mod shelf;
+mod sources;
+pub mod states;
+mod start;
 pub mod status;
 mod voice;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use crate::plugin::alert_formatter::AlertFormatter;
 use crate::plugin::health_policy::HealthPolicy;
 use crate::plugin::plain::Plain;
+use crate::plugin::registry::backing::Backing;
+use crate::plugin::registry::entries::Memory;
+use crate::plugin::registry::kept::Kept;
+use crate::plugin::registry::prove::Prover;
 use crate::plugin::registry::status::{LogEntry, PluginStatus, Proof};
 use crate::plugin::request_filter::{OnFailure, RequestFilter};
 use crate::plugin::threshold::Threshold;
-use crate::plugin::{Class, Digest, Kind, Refusal};
+use crate::plugin::workers::{THREAD_STACK, unbroken};
+use crate::plugin::{Class, Digest, Fault, Kind, Refusal};
 use crate::telemetry::metrics::Metrics;
 
 /// Where a plugin's bytes come from by config.
@@ -117,6 +141,8 @@ pub struct PushOptions {
     pub shadow: bool,
     /// Prove and tell, change nothing.
     pub dry_run: bool,
+    /// Who pushes: name of a key or `admin-listener`.
+    pub by: String,
 }
 
 /// Where to roll back to.
@@ -132,23 +158,65 @@ pub enum RollbackTo {
 #[derive(Debug)]
 pub struct Plugins {
     metrics: Arc<Metrics>,
+    kept: Kept,
+    prover: Prover,
+    backing: Arc<Backing>,
+    /// Wakes [`Plugins::changed`].
+    wake: Arc<Notify>,
+    /// One proof of the whole set, or of one push, at a time.
+    proving: Mutex<()>,
+    /// Whether the first set is being resolved.
+    starting: AtomicBool,
+    memory: Mutex<Memory>,
 }
 
 impl Plugins {
     /// With the state below this folder (`pushed/`, `cache/`, `good/`); `None`: nothing is kept (`check`, `explain`).
     /// Starts the engine and the plugin threads. Never fails: without an engine everything is native, and says so.
-    pub fn open(_dir: Option<&Path>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { metrics })
+    pub fn open(dir: Option<&Path>, metrics: Arc<Metrics>) -> Arc<Self> {
+        let cache = dir.map(|it| it.join("cache"));
+        Arc::new(Self {
+            metrics,
+            kept: Kept::open(dir),
+            prover: Prover::start(cache.as_deref()),
+            backing: Arc::new(Backing::start()),
+            wake: Arc::default(),
+            proving: Mutex::default(),
+            starting: AtomicBool::new(false),
+            memory: Mutex::default(),
+        })
+    }
+
+    /// Looks at or changes the memory. Never held over a call, a file or another lock of this room but a conduct's.
+    fn with<T>(&self, look: impl FnOnce(&mut Memory) -> T) -> T {
+        look(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs what calls guests on a thread with room for a guest's stack.
+    fn on_a_thread<T: Send>(call: impl FnOnce() -> T + Send) -> Result<T, Fault> {
+        thread::scope(|scope| {
+            let builder = thread::Builder::new().name("prove".to_owned()).stack_size(THREAD_STACK);
+            let thread = builder.spawn_scoped(scope, || unbroken(call));
+            thread.map_err(|_| Fault::Busy)?.join().map_err(|_| Fault::Busy)?
+        })
+    }
+
+    /// Threads, saved state and recorder behind the calls.
+    pub fn backing(&self) -> &Arc<Backing> {
+        &self.backing
     }
 
     /// Proves what is new and gives what acts. Blocks on files and the compiler, so off the runtimes. A bad component never
     /// makes this fail: the last good one acts, else native or the fail mode; `notes` say so.
-    pub fn resolve(&self, _wanted: &Wanted) -> Proven {
-        native(_wanted)
+    pub fn resolve(&self, wanted: &Wanted) -> Proven {
+        let _one_at_a_time = self.proving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.resolve_all(wanted)
     }
 
     /// Told once `resolve`'s set is live: probation begins, what nobody uses any more is dropped.
-    pub fn published(&self, _set: &PluginSet) {}
+    pub fn published(&self, set: &PluginSet) {
+        self.publish(set);
+    }
 
     /// Proves pushed bytes against the uses of the plugin and keeps them; the caller reloads to make them act. Blocks.
     ///
@@ -156,43 +224,43 @@ impl Plugins {
     /// Every reason; what acts goes on.
     pub fn push(
         &self,
-        _plugin: &str,
-        _wasm: &[u8],
-        _options: &PushOptions,
+        plugin: &str,
+        wasm: &[u8],
+        options: &PushOptions,
     ) -> Result<Proof, Vec<Refusal>> {
-        Err(vec![Refusal::new("push", "not built yet")])
+        let _one_at_a_time = self.proving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_push(plugin, wasm, options)
     }
 
     /// Chooses an earlier component; the caller reloads to make it act.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn roll_back(&self, _plugin: &str, _to: RollbackTo) -> Result<Digest, Refusal> {
-        Err(Refusal::new("rollback", "not built yet"))
+    pub fn roll_back(&self, plugin: &str, to: RollbackTo) -> Result<Digest, Refusal> {
+        self.go_back(plugin, to)
     }
 
     /// A shadow becomes the active one; the caller reloads to make it act.
     ///
     /// # Errors
     /// Why not.
-    pub fn promote(&self, _plugin: &str) -> Result<Digest, Refusal> {
-        Err(Refusal::new("promote", "not built yet"))
+    pub fn promote(&self, plugin: &str) -> Result<Digest, Refusal> {
+        self.let_act(plugin)
     }
 
     /// Every plugin with its state and reasons.
     pub fn status(&self) -> Vec<PluginStatus> {
-        let _ = &self.metrics;
-        Vec::new()
+        self.report()
     }
 
     /// The last lines that a plugin logged, oldest first.
-    pub fn log(&self, _plugin: &str) -> Option<Vec<LogEntry>> {
-        None
+    pub fn log(&self, plugin: &str) -> Option<Vec<LogEntry>> {
+        self.lines(plugin)
     }
 
     /// Waits until something wants another generation: quarantine, roll-back after probation, a retry that is due.
     pub async fn changed(&self) {
-        std::future::pending::<()>().await;
+        self.wait_for_change().await;
     }
 }
 
@@ -202,33 +270,29 @@ pub fn native(wanted: &Wanted) -> Proven {
     let rule = |settings| Threshold::new(settings).or_else(|_| Threshold::new(&none));
     let mut set = PluginSet {
         policies: Vec::new(),
-        formatter: Arc::new(AlertFormatter { component: None, native: Plain::default() }),
+        formatter: Arc::new(AlertFormatter::native(Plain::default())),
         filters: Vec::new(),
         hash: [0; 32],
     };
     for (id, wanted) in (0_u64..).zip(&wanted.uses) {
         match &wanted.place {
-            Place::Service(service) => set.policies.push(Arc::new(HealthPolicy {
-                service: service.clone(),
-                component: None,
-                native: rule(&wanted.settings).unwrap_or_default(),
-            })),
+            Place::Service(service) => set.policies.push(Arc::new(HealthPolicy::native(
+                service,
+                rule(&wanted.settings).unwrap_or_default(),
+            ))),
             Place::Alerts => {
                 let native = Plain::new(&wanted.settings).unwrap_or_default();
-                set.formatter = Arc::new(AlertFormatter { component: None, native });
+                set.formatter = Arc::new(AlertFormatter::native(native));
             }
             Place::Route(route, _) => {
                 if set.filters.len() <= *route {
                     set.filters.resize_with(route + 1, Vec::new);
                 }
                 if let Some(filters) = set.filters.get_mut(*route) {
-                    filters.push(Arc::new(RequestFilter {
-                        id,
-                        plugin: wanted.plugin.clone().unwrap_or_default(),
-                        component: None,
-                        on_failure: wanted.on_failure,
-                        headers: Vec::new(),
-                    }));
+                    let plugin = wanted.plugin.clone().unwrap_or_default();
+                    let none = Vec::new();
+                    let filter = RequestFilter::new(id, plugin, None, wanted.on_failure, none);
+                    filters.push(Arc::new(filter));
                 }
             }
         }
@@ -244,3 +308,6 @@ pub const BUILTINS: [(&str, Kind); 5] = [
     ("slack-blocks", Kind::Formatter),
     ("require-header", Kind::Filter),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::plugin::{Check, Digest, Info, Kind, Refusal};
 pub struct PluginStatus {
     pub name: String,
     pub kind: Option<Kind>,
-    /// `builtin`, `file` or `pushed`: where the acting bytes come from.
+    /// `builtin`, `file`, `pushed`, `kept` (the last good one, after a restart) or `none`: where the acting bytes come from.
     pub source: &'static str,
     /// File, or when it was pushed and by whom.
     pub origin: String,
@@ -28,6 +28,56 @@ pub struct PluginStatus {
     pub proof: Option<Proof>,
     pub shadow: Option<Shadow>,
     pub uses: Vec<UseStatus>,
+    /// Components of this plugin that are put away.
+    pub quarantined: Vec<Quarantine>,
+    /// Inputs on which it failed that are kept for the author.
+    pub poison_inputs: usize,
+    /// Digest of what the config names.
+    pub config_digest: Option<Digest>,
+    /// Whether a push acts instead of what the config names.
+    pub is_pushed: bool,
+}
+
+/// A component that is put away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantine {
+    pub digest: Digest,
+    /// When it is tried again.
+    pub until: String,
+    pub reason: String,
+}
+
+/// Whether plugins can run here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EngineStatus {
+    /// Why they cannot; native code acts everywhere.
+    pub error: Option<String>,
+    /// How memory for instances is had.
+    pub allocation: Option<String>,
+}
+
+/// An input on which a component failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoisonInput {
+    pub at: String,
+    pub digest: Digest,
+    pub fault: String,
+    /// JSON, as `headgate plugin run` reads it; cut when it is long.
+    pub input: String,
+}
+
+/// A value that a policy saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StateValue {
+    /// The component that it belongs to.
+    pub digest: Digest,
+    /// Layout of the bytes, in the words of the component that wrote them.
+    pub version: u32,
+    pub bytes: usize,
 }
 
 /// Where a plugin stands.
@@ -122,6 +172,8 @@ pub struct UseStatus {
     pub faults: u64,
     pub fallbacks: u64,
     pub suspended: bool,
+    /// Saved state by component; policies alone.
+    pub state: Vec<StateValue>,
 }
 
 /// One line that a plugin logged.

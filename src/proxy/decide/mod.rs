@@ -54,6 +54,8 @@ pub struct Forward<'g, 'a> {
     pub key: Option<&'g KeyEntry>,
     /// Passed a maintenance by scope `maintenance:bypass`.
     pub bypassed: bool,
+    /// A CORS preflight, which passes without what the request to come must have.
+    pub preflight: bool,
 }
 
 /// A request for an endpoint of our own.
@@ -168,6 +170,7 @@ pub fn decide_before<'g, 'a>(
                     path,
                     key: passed.key,
                     bypassed: passed.bypassed,
+                    preflight: asked.preflight_for.is_some(),
                 }),
                 Err(Stopped::Preflight) => Decision::Preflight,
                 Err(Stopped::Refused(reject)) => Decision::Refuse(reject),

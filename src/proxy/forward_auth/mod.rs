@@ -48,6 +48,20 @@ const OUR_OWN: Reject = Reject::Question {
     detail: "the gate answers this path itself: route it to the gate's data listener instead of asking about it",
 };
 
+/// The reply of a filter would be a yes to the edge.
+pub const FILTER_ANSWERS: Reject = Reject::Question {
+    status: 403,
+    code: "filter-answers",
+    detail: "a filter of this route answers in place of the service: route the path to the gate's data listener instead of asking about it",
+};
+
+/// An edge cannot be told to remove or append a field.
+pub const FILTER_EDITS: Reject = Reject::Question {
+    status: 403,
+    code: "filter-edits",
+    detail: "a filter of this route removes or appends header fields: route the path to the gate's data listener instead of asking about it",
+};
+
 /// nginx asks twice; if the state has changed in between, the client may try again.
 const CHANGED: Reject = Reject::Question {
     status: 503,
@@ -55,8 +69,35 @@ const CHANGED: Reject = Reject::Question {
     detail: "the request would pass now; send it again",
 };
 
-/// Decides on the request that a trusted peer's question describes in `X-Forwarded-Method`, `-Uri` and `-Host`, with
-/// the question's own fields (key, `Accept`, `Origin`). Aliases with `_` are never read.
+/// A request that may pass, as far as the gate itself has a say.
+#[derive(Debug)]
+pub struct Yes<'g, 'a> {
+    pub forward: Forward<'g, 'a>,
+    /// The request asked about.
+    pub asked: RequestHead<'a>,
+    /// Whether this is nginx's second question, which is never answered with yes.
+    second: bool,
+    presented: bool,
+    client: IpAddr,
+}
+
+impl<'a> Yes<'_, 'a> {
+    /// A no in its place.
+    pub fn denied(&self, reject: Reject) -> Box<Denied<'a>> {
+        let Self { presented, client, .. } = *self;
+        Box::new(Denied { reject, presented, client, asked: Some(self.asked) })
+    }
+
+    /// The answer to the question.
+    ///
+    /// # Errors
+    /// [`Denied`] for a second question.
+    pub fn answer(&self, question: &RequestHead<'_>) -> Result<Answer, Box<Denied<'a>>> {
+        if self.second { Err(self.denied(CHANGED)) } else { Ok(yes(&self.forward, question)) }
+    }
+}
+
+/// Decides and answers without asking filters.
 ///
 /// # Errors
 /// [`Denied`] with the refusal to answer.
@@ -66,6 +107,20 @@ pub fn answer<'a>(
     client: &Client,
     now: UnixMs,
 ) -> Result<Answer, Box<Denied<'a>>> {
+    judge(gate, question, client, now)?.answer(question)
+}
+
+/// Decides on the request that a trusted peer's question describes in `X-Forwarded-Method`, `-Uri` and `-Host`, with
+/// the question's own fields (key, `Accept`, `Origin`). Aliases with `_` are never read.
+///
+/// # Errors
+/// [`Denied`] with the refusal to answer.
+pub fn judge<'g, 'a>(
+    gate: &'g Gate,
+    question: &RequestHead<'a>,
+    client: &Client,
+    now: UnixMs,
+) -> Result<Yes<'g, 'a>, Box<Denied<'a>>> {
     let presented = question.api_key.is_some();
     let denied = |reject, asked| Box::new(Denied { reject, presented, client: client.ip, asked });
     let asked = asked_about(question).map_err(|detail| {
@@ -77,8 +132,10 @@ pub fn answer<'a>(
     // The one asked about is no proxy: no question within a question.
     let client = Client { trusted_peer: false, ..*client };
     let reject = match decide(gate, &asked, &client, now) {
-        Decision::Forward(_) if is_second(question) => CHANGED,
-        Decision::Forward(forward) => return Ok(yes(&forward, question)),
+        Decision::Forward(forward) => {
+            let second = is_second(question);
+            return Ok(Yes { forward, asked, second, presented, client: client.ip });
+        }
         Decision::Refuse(reject) => reject,
         Decision::Preflight => instead_of_preflight(gate, &asked, &client, now),
         Decision::Admin(_) | Decision::ForwardAuth | Decision::OptionsStar => OUR_OWN,

@@ -53,6 +53,8 @@ pub enum Reject {
     UpstreamTimeout { service: String },
     /// 504: the whole exchange took too long before its response began.
     RequestTimeout { service: String },
+    /// 503 with `Retry-After`: a filter of the route gave no answer, and its mode is closed.
+    FilterFailed,
     /// 500: the gate's own fault (an admin handler that failed).
     Internal { detail: String },
 }
@@ -102,7 +104,10 @@ impl Reject {
             Self::TooManyBadKeys { .. } => 429,
             Self::Internal { .. } => 500,
             Self::ConnectFailed { .. } | Self::BadUpstream { .. } => 502,
-            Self::Overloaded { .. } | Self::TooManyConnections | Self::NoEndpoint { .. } => 503,
+            Self::Overloaded { .. }
+            | Self::TooManyConnections
+            | Self::NoEndpoint { .. }
+            | Self::FilterFailed => 503,
             Self::ConnectTimeout { .. }
             | Self::UpstreamTimeout { .. }
             | Self::RequestTimeout { .. } => 504,
@@ -130,6 +135,7 @@ impl Reject {
             Self::ConnectTimeout { .. } => "connect-timeout",
             Self::UpstreamTimeout { .. } => "upstream-timeout",
             Self::RequestTimeout { .. } => "request-timeout",
+            Self::FilterFailed => "filter-failed",
             Self::Internal { .. } => "internal",
         }
     }
@@ -185,7 +191,7 @@ impl Reject {
                 }
                 None => asked.config.maintenance.retry_after,
             },
-            Self::NoEndpoint { .. } => Duration::from_secs(5),
+            Self::NoEndpoint { .. } | Self::FilterFailed => Duration::from_secs(5),
             Self::Overloaded { .. } | Self::TooManyConnections => Duration::from_secs(1),
             Self::Question { status: 503, .. } => Duration::from_secs(1),
             _ => return None,
@@ -207,7 +213,7 @@ impl Reject {
             Self::BadUpstream { code, .. } if code.contains("closed") => "connection_terminated",
             Self::BadUpstream { .. } => "http_protocol_error",
             Self::UpstreamTimeout { .. } | Self::RequestTimeout { .. } => "http_response_timeout",
-            Self::Internal { .. } => "proxy_internal_error",
+            Self::Internal { .. } | Self::FilterFailed => "proxy_internal_error",
             Self::NoRoute
             | Self::Head(_)
             | Self::MethodNotAllowed { .. }
@@ -264,6 +270,7 @@ impl Reject {
             Self::RequestTimeout { service } => {
                 format!("the exchange with `{service}` took too long").into()
             }
+            Self::FilterFailed => "a check that this path needs gave no answer".into(),
             Self::Internal { .. } => "the gate failed; its log has the cause".into(),
         }
     }

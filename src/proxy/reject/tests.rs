@@ -77,6 +77,7 @@ fn all() -> Vec<Reject> {
         Reject::BadUpstream { service: service(), code: "upstream-closed" },
         Reject::UpstreamTimeout { service: service() },
         Reject::RequestTimeout { service: service() },
+        Reject::FilterFailed,
         Reject::Internal { detail: "/etc/secret was not found".to_owned() },
     ]
 }

@@ -8,6 +8,7 @@ use crate::semantics::response::ResponseHead;
 use crate::semantics::trace::continues;
 use crate::wire::answer::Answer;
 use crate::wire::h1::date;
+use crate::wire::h1::edit::{self, Edit};
 use crate::wire::h1::text::{put_field, put_field_text, put_ip, put_number};
 
 /// What changes in a request on its way to the upstream.
@@ -24,6 +25,8 @@ pub struct RequestRewrite<'a> {
     pub traceparent: &'a [u8],
     /// Name of the admitted key, sent as `X-Headgate-Client`; the header is removed when there is none.
     pub key_name: Option<&'a str>,
+    /// What filters change, in order; see [`Edit`].
+    pub edits: &'a [Edit<'a>],
 }
 
 /// Room for the fields that the gate adds to a request.
@@ -34,6 +37,8 @@ const ADDED_BYTES: usize = 512;
 /// `Host` goes out unchanged, empty when an HTTP/1.0 client sent none (RFC 9112 §3.2 wants the field). Hop-by-hop
 /// fields, those that `Connection` names, `Forwarded`, `X-Headgate-*` and the key (unless `forward_key`) are dropped;
 /// `X-Forwarded-*` of an untrusted peer are replaced, of a trusted one extended; framing is written anew.
+///
+/// Edits come last: what they set or append stands behind the client's fields, and can be none of the fields above.
 pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_>, rewrite: &RequestRewrite<'_>) {
     out.reserve(head_bytes(head.fields) + rewrite.path.len() + ADDED_BYTES);
     out.extend_from_slice(head.method.as_bytes());
@@ -48,10 +53,11 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_>, rewrite: &RequestRewri
     let mut has_te = false;
     for (field, class) in head.fields.iter().zip(head.classes) {
         has_te |= *class == Class::Te;
-        if passes_request(*class, head, rewrite) {
+        if passes_request(*class, head, rewrite) && !edit::replaces(rewrite.edits, field.name) {
             put_field(out, field.name.as_bytes(), field.value);
         }
     }
+    edit::put(out, rewrite.edits);
     put_forwarded(out, head, rewrite);
     put_identity(out, head, rewrite);
     put_hop(out, head, has_te && head.takes_trailers());
@@ -265,8 +271,35 @@ pub fn answer(
     keep_alive: bool,
     head_only: bool,
 ) {
+    answer_with(out, answer, &[], &Leaving { version, keep_alive, head_only });
+}
+
+/// How an answer of our own leaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaving {
+    pub version: Version,
+    pub keep_alive: bool,
+    /// For HEAD: same headers, no body.
+    pub head_only: bool,
+}
+
+/// The same with fields of somebody else's, for example a filter's. Of those only what bears on nothing but the content
+/// is written: no framing, no hop-by-hop field, nothing that the gate says itself, no name that the answer has already.
+pub fn answer_with(
+    out: &mut Vec<u8>,
+    answer: &Answer,
+    others: &[(&str, &[u8])],
+    leaving: &Leaving,
+) {
+    let Leaving { version, keep_alive, head_only } = *leaving;
     put_status(out, answer.status, reason_phrase(answer.status));
     date::put(out);
+    for (name, value) in others {
+        let is_ours = answer.headers.iter().any(|it| it.0.eq_ignore_ascii_case(name));
+        if edit::may_answer(name, value) && (!is_ours || name.eq_ignore_ascii_case("vary")) {
+            put_field(out, name.as_bytes(), value);
+        }
+    }
     for (name, value) in &answer.headers {
         put_field_text(out, name, value);
     }
@@ -285,7 +318,10 @@ pub fn answer(
 mod tests {
     use std::net::IpAddr;
 
-    use super::{RequestRewrite, ResponseRewrite, answer, interim, request, response};
+    use super::{
+        Edit, Leaving, RequestRewrite, ResponseRewrite, answer, answer_with, interim, request,
+        response,
+    };
     use crate::semantics::class::Class;
     use crate::semantics::forwarded::{self, Client};
     use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, parse_request};
@@ -326,6 +362,7 @@ mod tests {
             request_id: id.as_bytes(),
             traceparent: trace.as_bytes(),
             key_name: None,
+            edits: &[],
         };
         edit(&mut rewrite);
         let mut out = Vec::new();
@@ -590,5 +627,60 @@ mod tests {
             own(204, Version::Http10, true, false),
             "HTTP/1.1 204 No Content\r\nRetry-After: 5X: y\r\nConnection: keep-alive\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn edits_stand_behind_the_clients_fields_and_before_the_gates() {
+        let bytes = b"GET /v HTTP/1.1\r\nHost: a\r\nX-Tenant: client\r\nx_tenant: client\r\nAccept: */*\r\n\r\n";
+        let plain = rewritten(bytes, NOBODY, |_| {});
+        const EDITS: &[Edit<'_>] =
+            &[Edit::Set("X-Tenant", b"filter"), Edit::Append("Accept", b"b"), Edit::Remove("Host")];
+        let text = rewritten(bytes, NOBODY, |it| it.edits = EDITS);
+        let client = "X-Tenant: client\r\nx_tenant: client\r\nAccept: */*\r\n";
+        let edited = "Accept: */*\r\nX-Tenant: filter\r\nAccept: b\r\n";
+        assert!(plain.contains(client), "{plain:?}");
+        assert_eq!(text, plain.replace(client, edited));
+    }
+
+    #[test]
+    fn fields_of_others_do_not_touch_an_answers_own() {
+        let answer = Answer { status: 403, headers: Vec::new(), body: b"no".to_vec() }
+            .with("X-Request-ID", "r-1")
+            .with("Access-Control-Allow-Origin", "https://a")
+            .with("Vary", "Origin");
+        let others: [(&str, &[u8]); 9] = [
+            ("content-type", b"text/plain"),
+            ("Set-Cookie", b"a=b"),
+            ("set-cookie", b"c=d"),
+            ("Content-Length", b"100"),
+            ("Transfer-Encoding", b"chunked"),
+            ("access-control-allow-origin", b"*"),
+            ("vary", b"Cookie"),
+            ("X-Bad", b"a\r\nX-Worse: b"),
+            ("X-Request-ID", b"forged"),
+        ];
+        for (head_only, body) in [(false, "no"), (true, "")] {
+            let mut out = Vec::new();
+            let leaving = Leaving { version: Version::Http11, keep_alive: true, head_only };
+            answer_with(&mut out, &answer, &others, &leaving);
+            let text = String::from_utf8(out).expect("text");
+            let (head, rest) = text.split_once("\r\n\r\n").expect("a head");
+            let lines: Vec<&str> = head.lines().filter(|it| !it.starts_with("Date: ")).collect();
+            assert_eq!(
+                lines,
+                [
+                    "HTTP/1.1 403 Forbidden",
+                    "content-type: text/plain",
+                    "Set-Cookie: a=b",
+                    "set-cookie: c=d",
+                    "vary: Cookie",
+                    "X-Request-ID: r-1",
+                    "Access-Control-Allow-Origin: https://a",
+                    "Vary: Origin",
+                    "Content-Length: 2",
+                ]
+            );
+            assert_eq!(rest, body);
+        }
     }
 }

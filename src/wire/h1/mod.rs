@@ -2,6 +2,7 @@
 
 pub mod chunk;
 mod date;
+pub mod edit;
 pub mod encode;
 pub mod read;
 pub mod relay;

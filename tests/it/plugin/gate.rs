@@ -283,3 +283,34 @@ fn a_warm_start_compiles_nothing() {
     gate.get("/f/x").send().expect_text("one");
     assert_eq!(status(&gate, NAME)["proof"]["compiled"], false, "{}", status(&gate, NAME));
 }
+
+#[test]
+fn bad_components_that_are_pushed_are_refused_with_every_reason() {
+    let stand = Stand::with(&saying("one"));
+    let push = |wasm: &[u8], more: &str| {
+        let path = format!("/api/admin/headgate/plugins/push?plugin={NAME}{more}");
+        stand.gate.admin_post(&path).body(wasm).send()
+    };
+    let active = stand.status()["digest"].clone();
+    for (what, wasm, codes) in bad_components() {
+        let answer = push(&wasm, "");
+        assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());
+        let told = answer.text();
+        assert!(wasm.is_empty() || codes.iter().any(|it| told.contains(it)), "{what}: {told}");
+        assert_eq!(stand.ask(), (200, "one".to_owned()), "{what}");
+    }
+    let lost = push(&Guest::filter().in_world("lost").build(), "").text();
+    assert!(lost.contains("import") && lost.contains("wrong-world"), "{lost}");
+    assert_eq!(stand.status()["digest"], active);
+
+    push(&saying("two"), "&dryRun=true").expect_status(200);
+    assert_eq!(stand.ask(), (200, "one".to_owned()));
+    let wrong = "0".repeat(64);
+    let answer = push(&saying("two"), &format!("&sha256={wrong}"));
+    assert!((400..500).contains(&answer.status), "{}", answer.text());
+    push(&saying("two"), "").expect_status(200);
+    assert_eq!(stand.ask(), (200, "two".to_owned()));
+    assert_eq!(stand.status()["source"], "pushed", "{}", stand.status());
+    let gate: Gateway = stand.gate.restart();
+    gate.get("/f/x").send().expect_text("two");
+}

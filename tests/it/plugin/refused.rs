@@ -113,10 +113,13 @@ fn imports_that_the_sandbox_does_not_have() {
 
 #[test]
 fn every_reason_is_told_at_once() {
-    let clocked = Guest::policy().in_world("clocked").build();
-    let found = refusals(&stamped(&clocked, &vec![0; 9 << 20]), "a clock in 9 MiB");
+    let found = refusals(&Guest::policy().in_world("lost").build(), "a clock and no world");
     let codes: Vec<&str> = found.iter().map(|it| it.code).collect();
-    assert!(codes.contains(&"too-large") && codes.contains(&"import"), "{codes:?}");
+    assert!(codes.contains(&"import") && codes.contains(&"wrong-world"), "{codes:?}");
+    let many =
+        wat::parse_str("(component (import \"a\" (func)) (import \"b\" (func)))").expect("text");
+    let told = format!("{:?}", refusals(&many, "two imports"));
+    assert!(told.contains('a') && told.contains('b'), "{told}");
 }
 
 #[test]
@@ -154,15 +157,13 @@ fn a_component_of_a_thousand_instances() {
 
 #[test]
 fn functions_that_are_dear_to_compile() {
-    let deep = format!("{}i32.const 1{}", "(i32.add (i32.const 1) ".repeat(3000), ")".repeat(3000));
-    let deep = deep.replace("i32.const 1)))", "(i32.const 1))))");
     let many = (0..20_000).fold(String::new(), |text, number| {
         text + &format!("(func $f{number} (result i32) (i32.const {number}))\n")
     });
     for (what, guest) in [
         ("20,000 functions", Guest::policy().field(&many)),
         (
-            "50,000 blocks",
+            "900 blocks in each other",
             Guest::policy()
                 .body("evaluate", &format!("{}{} $right", "(block ".repeat(900), ")".repeat(900))),
         ),
@@ -171,7 +172,6 @@ fn functions_that_are_dear_to_compile() {
         assert!(outcome.is_ok() || outcome.is_err_and(|it| !it.is_empty()), "{what}");
         assert!(took < Duration::from_secs(60), "{what}: {took:?}");
     }
-    assert!(deep.len() > 3000);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn verdicts_at_their_limits_pass() {
         |it| it.detail = "d".repeat(4096),
         |it| it.detail = String::new(),
         |it| it.state = Some(vec![0; 64 * 1024]),
-        |it| it.actions = vec![snapshot("apps"); 1],
+        |it| it.actions = vec![snapshot("apps")],
         |it| it.actions = (0..16).map(|_| alert(64, 8)).collect(),
         |it| it.actions = vec![ext("later-kind")],
         |it| it.extra = vec![("k".repeat(64), "v".repeat(4096)); 32],

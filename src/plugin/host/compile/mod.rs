@@ -112,7 +112,8 @@ impl Compiler {
         Ok((artifact, From::Compiled { took }))
     }
 
-    fn kept(&self, digest: Digest) -> Option<Artifact> {
+    /// The code of these bytes, when it need not be compiled.
+    pub fn kept(&self, digest: Digest) -> Option<Artifact> {
         self.cache.as_ref().and_then(|it| it.get(digest, self.host.engine()))
     }
 }

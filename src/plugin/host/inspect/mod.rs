@@ -237,10 +237,7 @@ fn refuse_invalid(error: &wasmparser::BinaryReaderError, len: usize) -> Refusal 
             .advice("Copy or build it again; write under another name first, then rename.");
     }
     let refusal = invalid(format!("it is no valid WebAssembly at byte {at}: {message}"));
-    if message.contains("not enabled")
-        || message.contains("support")
-        || message.contains("proposal")
-    {
+    if message.contains("enabled") || message.contains("support") || message.contains("proposal") {
         return refusal.advice(
             "Build without this WebAssembly feature: no threads, exceptions, garbage collection, 64-bit memory or async.",
         );

@@ -1,14 +1,18 @@
 //! From the bytes of a request head to what will be done: one synchronous step, while the scratch is borrowed.
 
+mod admin;
+mod question;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::admin::{ANONYMOUS, Call};
+use crate::admin::Call;
 use crate::config::{OnRevoke, Retry};
 use crate::model::{ServiceId, UnixMs};
+use crate::plugin::host::{FilterReply, HeaderOp};
 use crate::proxy::core::{Core, Phase, Pinned};
-use crate::proxy::decide::{AdminCall, Decision, Forward, decide_before};
-use crate::proxy::forward_auth;
+use crate::proxy::decide::{Decision, Forward, decide_before};
+use crate::proxy::filter::{self, About, Passage, as_edits, as_fields};
 use crate::proxy::record::{Record, Routed};
 use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
 use crate::semantics::class::Class;
@@ -17,7 +21,7 @@ use crate::semantics::head::{Framing, Parsed, RequestHead, Storage, Version, par
 use crate::semantics::path::could_reach;
 use crate::semantics::trace;
 use crate::wire::answer::Answer;
-use crate::wire::h1::encode::{self, RequestRewrite};
+use crate::wire::h1::encode::{self, Leaving, RequestRewrite};
 use crate::wire::h1::read::Step;
 use crate::wire::h1::relay::Relay;
 
@@ -144,11 +148,11 @@ pub fn plan(core: &Core, peer: &Peer, bytes: &[u8]) -> Step<Plan> {
     match decision {
         Decision::Forward(forward) => {
             let body = bytes.get(used..).unwrap_or_default();
-            match seen.forward(&forward, record.clone(), body) {
+            match seen.forward(&forward, record, body) {
                 Ok((forwarding, absorbed)) => {
                     Step::Done { value: Plan::Forward(forwarding), used: used + absorbed }
                 }
-                Err(reject) => Step::Done { value: seen.refuse(record, reject), used },
+                Err(plan) => Step::Done { value: *plan, used },
             }
         }
         Decision::Admin(call) => Step::Done { value: seen.admin(&call, record), used },
@@ -220,34 +224,25 @@ impl<'a> Seen<'_, 'a> {
         forward: &Forward<'_, 'a>,
         mut record: Record,
         body: &[u8],
-    ) -> Result<(Forwarding, usize), Reject> {
+    ) -> Result<(Forwarding, usize), Box<Plan>> {
         let settings = &forward.service.service;
         if let (Framing::Length(bytes), Some(most)) = (self.head.framing, settings.max_body_bytes)
             && bytes > most
         {
-            return Err(Reject::BodyTooLarge);
+            return Err(Box::new(self.refuse(record, Reject::BodyTooLarge)));
         }
-        let traceparent = trace::traceparent(self.head.first(Class::TraceParent), self.fresh);
-        let mut out = self.core.buffers.take();
-        let rewrite = RequestRewrite {
-            path: &forward.path,
-            client: self.client,
-            local_port: self.peer.local_port,
-            forward_key: settings.forward_key,
-            request_id: record.request_id.as_bytes(),
-            traceparent: traceparent.as_bytes(),
-            key_name: forward.key.map(|it| it.name.as_str()),
-        };
-        encode::request(&mut out, self.head, &rewrite);
         if let Some(key) = forward.key {
             self.core.metrics.key_used_at(&key.name, self.now());
             record.key = Some(key.place);
         }
-        let head_bytes = out.len();
-        let chunked = self.head.framing == Framing::Chunked;
-        let mut request = Relay::new(out, self.head.framing, chunked, self.core.clock.now_ms())
-            .at_most(settings.max_body_bytes);
-        let absorbed = request.absorb(body).map_err(|it| Reject::of_body(&it))?;
+        let edits = self.filtered(forward, &mut record)?;
+        let (mut request, head_bytes) = self.encoded(forward, &record, &edits);
+        let absorbed = match request.absorb(body) {
+            Ok(absorbed) => absorbed,
+            Err(broken) => {
+                return Err(Box::new(self.refuse(record, Reject::of_body(&broken))));
+            }
+        };
         let mut head_copy = Vec::new();
         if !request.has_ended() {
             head_copy = self.core.buffers.take();
@@ -280,6 +275,70 @@ impl<'a> Seen<'_, 'a> {
         Ok((forwarding, absorbed))
     }
 
+    /// The head as it goes to the upstream, with how many bytes it is.
+    fn encoded(
+        &self,
+        forward: &Forward<'_, 'a>,
+        record: &Record,
+        edits: &[HeaderOp],
+    ) -> (Relay, usize) {
+        let settings = &forward.service.service;
+        let traceparent = trace::traceparent(self.head.first(Class::TraceParent), self.fresh);
+        let mut out = self.core.buffers.take();
+        let rewrite = RequestRewrite {
+            path: &forward.path,
+            client: self.client,
+            local_port: self.peer.local_port,
+            forward_key: settings.forward_key,
+            request_id: record.request_id.as_bytes(),
+            traceparent: traceparent.as_bytes(),
+            key_name: forward.key.map(|it| it.name.as_str()),
+            edits: &as_edits(edits),
+        };
+        encode::request(&mut out, self.head, &rewrite);
+        let head_bytes = out.len();
+        let chunked = self.head.framing == Framing::Chunked;
+        let relay = Relay::new(out, self.head.framing, chunked, self.core.clock.now_ms());
+        (relay.at_most(settings.max_body_bytes), head_bytes)
+    }
+
+    /// Asks the filters of the route, if it has some.
+    fn filtered(
+        &self,
+        forward: &Forward<'_, 'a>,
+        record: &mut Record,
+    ) -> Result<Vec<HeaderOp>, Box<Plan>> {
+        let filters = filter::of(&self.gate.generation, forward);
+        if filters.is_empty() {
+            return Ok(Vec::new());
+        }
+        let about = self.about(forward, self.head, record.request_id.as_str());
+        let (passage, note) = self.core.filters.borrow_mut().run(filters, &about);
+        record.filter = note;
+        match passage {
+            Passage::Pass(edits) => Ok(edits),
+            Passage::Reply(reply) => Err(Box::new(self.replied(record.clone(), reply))),
+            Passage::Refuse(reject) => Err(Box::new(self.refuse(record.clone(), reject))),
+        }
+    }
+
+    fn about<'x>(
+        &'x self,
+        forward: &'x Forward<'_, 'a>,
+        head: &'x RequestHead<'a>,
+        request_id: &'x str,
+    ) -> About<'x, 'a> {
+        About { head, client: self.client, forward, request_id, now: self.now() }
+    }
+
+    /// A filter's own answer: framed, dated and dressed as any of ours.
+    fn replied(&self, mut record: Record, reply: FilterReply) -> Plan {
+        let (answer, others) = filter::answer(reply);
+        let answer = dress(answer, &self.asked(&record));
+        record.refused(filter::REPLIED);
+        self.send(record, &answer, &as_fields(&others), false)
+    }
+
     /// StockFlow's admin paths change state even by GET: whatever the route says, they are never sent twice.
     fn retry(&self, forward: &Forward<'_, '_>) -> Retry {
         match forward.route.retry {
@@ -287,60 +346,6 @@ impl<'a> Seen<'_, 'a> {
                 Retry::Unsent
             }
             retry => retry,
-        }
-    }
-
-    fn admin(&self, call: &AdminCall<'_>, mut record: Record) -> Plan {
-        if let Some(actor) = call.actor {
-            self.core.metrics.key_used_at(actor, self.now());
-            record.key_name = Some(actor.to_owned());
-        }
-        let bare = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
-        Plan::Admin(AdminExchange {
-            call: Call {
-                method: self.head.method.to_owned(),
-                endpoint: call.endpoint.clone(),
-                query: self.head.query.map(str::to_owned),
-                actor: call.actor.unwrap_or(ANONYMOUS).to_owned(),
-                request_id: record.request_id.as_str().to_owned(),
-                suspicious_fetch: self.is_suspicious_fetch(),
-                body: Vec::new(),
-            },
-            framing: self.head.framing,
-            expect_continue: self.head.expect_continue,
-            version: self.head.version,
-            keep: self.may_keep(),
-            head_only: self.head.method == "HEAD",
-            path: self.head.raw_path.to_owned(),
-            authority: self.head.authority.to_owned(),
-            dressing: dress(bare, &self.asked(&record)).headers,
-            record,
-        })
-    }
-
-    /// A page of another site, or a prefetch, must not change anything (Fetch metadata; `Purpose` of older browsers).
-    fn is_suspicious_fetch(&self) -> bool {
-        self.head.fields.iter().zip(self.head.classes).any(|(field, class)| {
-            *class == Class::FetchContext
-                && match field.name.len() {
-                    14 => !matches!(field.value, b"same-origin" | b"none" | b"same-site"),
-                    _ => true,
-                }
-        })
-    }
-
-    fn forward_auth(&self, mut record: Record) -> Plan {
-        match forward_auth::answer(self.gate, self.head, self.client, self.now()) {
-            Ok(answer) => {
-                let answer = dress(answer, &self.asked(&record));
-                self.answer(record, &answer, false)
-            }
-            Err(denied) => {
-                let reject = self.counted(denied.reject.clone(), denied.presented, denied.client);
-                let answer = denied.answer(&reject, &self.asked(&record));
-                record.refused(reject.code());
-                self.answer(record, &answer, false)
-            }
         }
     }
 
@@ -364,7 +369,17 @@ impl<'a> Seen<'_, 'a> {
         self.answer(record, &answer, reject.closes())
     }
 
-    fn answer(&self, mut record: Record, answer: &Answer, closes: bool) -> Plan {
+    fn answer(&self, record: Record, answer: &Answer, closes: bool) -> Plan {
+        self.send(record, answer, &[], closes)
+    }
+
+    fn send(
+        &self,
+        mut record: Record,
+        answer: &Answer,
+        others: &[(&str, &[u8])],
+        closes: bool,
+    ) -> Plan {
         let small = match self.head.framing {
             Framing::Length(bytes) => bytes <= DROPPED_BODY_BYTES_MAX,
             Framing::None => true,
@@ -376,7 +391,9 @@ impl<'a> Seen<'_, 'a> {
         let unclear = self.head.expect_continue && self.has_body();
         let keep = self.may_keep() && small && !unclear && !closes;
         let mut out = self.core.buffers.take();
-        encode::answer(&mut out, answer, self.head.version, keep, self.head.method == "HEAD");
+        let head_only = self.head.method == "HEAD";
+        let leaving = Leaving { version: self.head.version, keep_alive: keep, head_only };
+        encode::answer_with(&mut out, answer, others, &leaving);
         record.answered(answer.status, out.len() as u64);
         let service = self.routed.0.and_then(|it| self.gate.generation.service(it));
         record.log(

@@ -1,0 +1,354 @@
+//! Random settings and windows, steered towards one verdict each, with bodies that are hard to read.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Source, Window};
+use crate::plugin::agreement::Random;
+
+const NOW: u64 = 1_790_000_000_000;
+const WORD: &str = "Maintenance mode is enabled";
+
+/// Values that stand in bodies, as they are written there.
+const WRITTEN: [&str; 34] = [
+    r#""OK""#,
+    r#""ok""#,
+    r#""O\u004b""#,
+    r#""""#,
+    r#""Maintenance mode is enabled""#,
+    r#""a\"b\\c\/d\b\f\n\r\t""#,
+    r#""\u00e9\ud83d\ude00""#,
+    r#""\ud83d""#,
+    r#""\ude00\ud83d""#,
+    r#""\u12g4""#,
+    r#""\x""#,
+    "\"raw\u{1}\"",
+    "\"tab\t\"",
+    r#""é😀""#,
+    "7",
+    "07",
+    "-7",
+    "-0",
+    "7.0",
+    "7e0",
+    "+7",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "true",
+    "false",
+    "null",
+    "True",
+    "[]",
+    "[1,{\"status\":\"OK\"}]",
+    "{\"status\":\"OK\"}",
+    "[1,]",
+    "{,}",
+    "",
+];
+
+/// What the steering has to know of the settings.
+struct Known {
+    path: Option<String>,
+    expected: Value,
+    word: Option<String>,
+    statuses: Vec<(u16, u16)>,
+    latency_ms: Option<u64>,
+    timeouts: u64,
+    stale_ms: u64,
+}
+
+/// Settings and a window whose verdict has (nearly always) this code.
+pub(super) fn case(code: &str, random: &mut Random) -> (Value, Window) {
+    let known = known(code, random);
+    let settings = written(&known, random);
+    let mut samples: Vec<Sample> = (0..random.below(6)).map(|_| any_sample(random)).collect();
+    if code == "no-samples" {
+        samples.iter_mut().for_each(|it| uncount(it, random));
+    } else {
+        samples.extend(aimed(code, &known, random));
+    }
+    if random.chance(30) {
+        let mut last = any_sample(random);
+        uncount(&mut last, random);
+        samples.push(last);
+    }
+    if random.chance(3) {
+        // Off the aim: whatever comes of it.
+        samples.push(any_sample(random));
+    }
+    (settings, window(samples, random))
+}
+
+fn known(code: &str, random: &mut Random) -> Known {
+    let paths = ["$.status", "$.status", "$.a.b", "$.x-y.Z_9.status", "$.a.a.a.a.a.a.a.a"];
+    let path = (!random.chance(15)).then(|| random.pick(&paths).to_owned());
+    let expected = [
+        json!("OK"),
+        json!("OK"),
+        json!(""),
+        json!("é\n\"\u{1}😀"),
+        json!(7),
+        json!(i64::MIN),
+        json!(true),
+        json!(false),
+    ];
+    let statuses = [
+        vec![(200, 299)],
+        vec![(200, 200)],
+        vec![(200, 204), (404, 404)],
+        vec![(503, 599), (100, 101)],
+    ];
+    let mut known = Known {
+        path,
+        expected: random.pick(&expected),
+        word: (!random.chance(20)).then(|| random.pick(&[WORD, WORD, "down", "OK"]).to_owned()),
+        statuses: random.pick(&statuses),
+        latency_ms: random.chance(40).then(|| 1 + random.below(600_000)),
+        timeouts: 1 + random.below(4),
+        stale_ms: random.pick(&[1000, 5000, 300_000, 86_400_000]),
+    };
+    match code {
+        "maintenance" => {
+            known.path.get_or_insert_with(|| "$.status".to_owned());
+            known.word.get_or_insert_with(|| WORD.to_owned());
+        }
+        "bad-body" => drop(known.path.get_or_insert_with(|| "$.status".to_owned())),
+        "late" => known.timeouts += 1,
+        "slow" => known.latency_ms = Some(1 + random.below(4000)),
+        _ => {}
+    }
+    if code != "maintenance" && known.word.as_deref() == known.expected.as_str() {
+        known.word = None;
+    }
+    known
+}
+
+/// What is as the default is sometimes left out.
+fn written(known: &Known, random: &mut Random) -> Value {
+    let range = |(from, to): &(u16, u16)| {
+        if from == to { json!(from.to_string()) } else { json!(format!("{from}-{to}")) }
+    };
+    let statuses: Vec<Value> = known.statuses.iter().map(range).collect();
+    let mut settings = Map::new();
+    for (name, value, preset) in [
+        ("staleMs", json!(known.stale_ms), json!(300_000)),
+        ("statuses", json!(statuses), json!(["200-299"])),
+        ("path", json!(known.path), json!("$.status")),
+        ("expected", known.expected.clone(), json!("OK")),
+        ("maintenanceWord", json!(known.word), json!(WORD)),
+        ("latencyMs", json!(known.latency_ms), json!(null)),
+        ("timeouts", json!(known.timeouts), json!(2)),
+    ] {
+        if value != preset || random.chance(50) {
+            settings.insert(name.to_owned(), value);
+        }
+    }
+    Value::Object(settings)
+}
+
+/// The newest samples that count, shaped for one verdict.
+fn aimed(code: &str, known: &Known, random: &mut Random) -> Vec<Sample> {
+    let (status, _) = random.pick(&known.statuses);
+    let mut good = Sample {
+        at_ms: NOW - random.below(known.stale_ms),
+        source: random.pick(&[Source::Probe, Source::Probe, Source::Schedule]),
+        latency_us: known
+            .latency_ms
+            .map_or(5000, |it| u32::try_from(it * 1000 - random.below(2) * 999).unwrap()),
+        outcome: random.pick(&[Outcome::Ok, Outcome::Ok, Outcome::BadStatus]),
+        status: Some(status),
+        body: Some(body(known, &known.expected.to_string(), random)),
+        ..any_sample(random)
+    };
+    let failed = |outcome, random: &mut Random| Sample {
+        outcome,
+        body: random.chance(20).then(|| "{}".to_owned()),
+        ..any_sample(random)
+    };
+    let (at_ms, source) = (good.at_ms, good.source);
+    let one = match code {
+        "stale" => {
+            Sample { at_ms: NOW - known.stale_ms - 1 - random.below(100_000), ..any_probe(random) }
+        }
+        "maintenance" => {
+            let word = json!(known.word).to_string();
+            Sample { body: Some(body(known, &word, random)), at_ms, ..any_probe(random) }
+        }
+        "late" => return late(1 + random.below(known.timeouts - 1), at_ms, random),
+        "timeout" => return late(known.timeouts + random.below(3), at_ms, random),
+        "refused" => failed(Outcome::Refused, random),
+        "reset" => failed(Outcome::Reset, random),
+        "dns" => failed(Outcome::Dns, random),
+        "tls" => failed(Outcome::Tls, random),
+        "protocol" => failed(Outcome::Protocol, random),
+        "probe-error" => failed(Outcome::Other, random),
+        "bad-status" if random.chance(20) => {
+            Sample { outcome: Outcome::BadStatus, status: None, ..good }
+        }
+        "bad-status" => Sample { status: Some(random.pick(&[199, 205, 302, 403, 500])), ..good },
+        "bad-body" => {
+            good.body = bad_body(known, random);
+            good
+        }
+        "slow" => {
+            let bound = u32::try_from(known.latency_ms.unwrap_or(0) * 1000).unwrap();
+            let more = u32::try_from(1 + random.below(5_000_000)).unwrap();
+            Sample { latency_us: random.pick(&[bound + 1, bound + more, u32::MAX]), ..good }
+        }
+        _ => {
+            if random.chance(10) && good.outcome == Outcome::Ok {
+                good.status = None;
+            }
+            good
+        }
+    };
+    let at_ms = if code == "stale" { one.at_ms } else { at_ms };
+    vec![Sample { at_ms, source, ..one }]
+}
+
+/// An answer, then so many time-outs with samples between them that do not count.
+fn late(count: u64, at_ms: u64, random: &mut Random) -> Vec<Sample> {
+    let mut samples = vec![Sample { outcome: Outcome::Ok, ..any_probe(random) }];
+    for _ in 0..count {
+        let mut between = any_sample(random);
+        uncount(&mut between, random);
+        samples.push(between);
+        samples.push(Sample { at_ms, outcome: Outcome::Timeout, body: None, ..any_probe(random) });
+    }
+    samples
+}
+
+fn bad_body(known: &Known, random: &mut Random) -> Option<String> {
+    match random.below(10) {
+        0 => None,
+        1 => Some(
+            random
+                .pick(&["", "OK", "<html>", "[]", "null", "{}", "{", " {\"status\"", "\u{feff}{}"])
+                .to_owned(),
+        ),
+        2 => {
+            // Cut before the value is whole.
+            let whole = body(known, &known.expected.to_string(), random);
+            let end = random.below(whole.len() as u64 / 2);
+            let end =
+                (0..=usize::try_from(end).unwrap()).rev().find(|it| whole.is_char_boundary(*it));
+            whole.get(..end?).map(str::to_owned)
+        }
+        _ => {
+            let value = random.pick(&WRITTEN);
+            Some(body(known, value, random))
+        }
+    }
+}
+
+/// A body with a value at the path: members before it, white space, escaped names, and a cut behind it.
+fn body(known: &Known, value: &str, random: &mut Random) -> String {
+    let path = known.path.as_deref().unwrap_or("$.status");
+    let mut text = space(random).to_owned();
+    for name in path.split('.').skip(1) {
+        text.push('{');
+        for at in 0..random.below(3) {
+            let before = random.pick(&[
+                "1",
+                "-1.5e+3",
+                "true",
+                "\"}{\\\"\"",
+                "[[[]],{\"a\":[1,2]}]",
+                "{\"status\":0}",
+                "null",
+            ]);
+            let deep = if random.chance(3) { "[".repeat(33) } else { String::new() };
+            text.push_str(&format!(
+                "{}\"m{at}\"{}:{deep}{before}{},",
+                space(random),
+                space(random),
+                space(random)
+            ));
+        }
+        let name = if random.chance(10) { escaped(name) } else { name.to_owned() };
+        text.push_str(&format!("{}\"{name}\"{}:{}", space(random), space(random), space(random)));
+    }
+    text.push_str(value);
+    text.push_str(random.pick(&[
+        "}",
+        "}}}",
+        ",",
+        " ",
+        "\n,\"status\":\"late\"}",
+        ",\"x\":garbage",
+        ",\"timestamp\":\"2026-",
+    ]));
+    text
+}
+
+fn escaped(name: &str) -> String {
+    name.chars().map(|it| format!("\\u{:04X}", u32::from(it))).collect()
+}
+
+fn space(random: &mut Random) -> &'static str {
+    random.pick(&["", "", "", " ", "\n\t", "\r\n "])
+}
+
+fn any_sample(random: &mut Random) -> Sample {
+    let outcomes = [
+        Outcome::Ok,
+        Outcome::BadStatus,
+        Outcome::Timeout,
+        Outcome::Refused,
+        Outcome::Reset,
+        Outcome::Dns,
+        Outcome::Tls,
+        Outcome::Protocol,
+        Outcome::Skipped,
+        Outcome::Other,
+    ];
+    let outcome = random.pick(&outcomes);
+    Sample {
+        at_ms: NOW - random.below(200_000) + random.below(20_000),
+        source: random.pick(&[Source::Probe, Source::Traffic, Source::Schedule, Source::Peer]),
+        kind: random.pick(&["http", "tcp", "cronjob", "later"]).to_owned(),
+        latency_us: u32::try_from(random.below(1 << 32)).unwrap(),
+        outcome,
+        status: random.chance(60).then(|| random.pick(&[100, 200, 204, 299, 404, 503, 599])),
+        body: random.chance(60).then(|| random.pick(&WRITTEN).to_owned()),
+        extra: if random.chance(10) { vec![("a".to_owned(), "b".to_owned())] } else { Vec::new() },
+    }
+}
+
+/// One that counts.
+fn any_probe(random: &mut Random) -> Sample {
+    let mut sample = Sample { source: Source::Probe, ..any_sample(random) };
+    if sample.outcome == Outcome::Skipped {
+        sample.outcome = Outcome::Ok;
+    }
+    sample
+}
+
+fn uncount(sample: &mut Sample, random: &mut Random) {
+    match random.below(3) {
+        0 => sample.outcome = Outcome::Skipped,
+        1 => sample.source = Source::Traffic,
+        _ => sample.source = Source::Peer,
+    }
+}
+
+fn window(samples: Vec<Sample>, random: &mut Random) -> Window {
+    let healths =
+        [Health::Unknown, Health::Ok, Health::Degraded, Health::Failing, Health::Maintenance];
+    Window {
+        now_ms: NOW,
+        service: ServiceFacts {
+            name: random.pick(&["signal-engine", "a", "dienst-ä"]).to_owned(),
+            namespace: random.chance(60).then(|| random.pick(&["dev", "default"]).to_owned()),
+            endpoint: "http://engine:8000/health".to_owned(),
+            ready: random.chance(50).then_some(1),
+            desired: random.chance(50).then_some(2),
+            labels: Vec::new(),
+        },
+        current: random.pick(&healths),
+        since_ms: NOW - random.below(1_000_000),
+        samples,
+        seed: random.next(),
+        extra: Vec::new(),
+    }
+}
