@@ -223,7 +223,9 @@ fn a_third_upload_waits_for_its_turn() {
     let admin = gate.admin.expect("an admin listener");
     let head = |address, key: &str| {
         let target = push("plugin=plain");
-        format!("POST {target} HTTP/1.1\r\nHost: {address}\r\n{key}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: {address}\r\n{key}Expect: 100-continue\r\nContent-Length: 9\r\n\r\n"
+        )
     };
     let key = format!("X-API-KEY: {OPERATOR}\r\n");
     let mut first = crate::support::RawClient::connect(gate.data);
