@@ -81,7 +81,8 @@ impl AlertFormatter {
         let began = Instant::now();
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let call = {
-            let (acting, event, kept) = (Arc::clone(acting), Arc::clone(event), self.beside.is_some());
+            let (acting, event, kept) =
+                (Arc::clone(acting), Arc::clone(event), self.beside.is_some());
             move || {
                 let outcome = word(&acting, &event);
                 if kept {

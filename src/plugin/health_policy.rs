@@ -71,9 +71,7 @@ impl HealthPolicy {
             return self.natively(&window, Some(Fault::Failed { message }));
         }
         match self.ask(backing, acting, &window).await {
-            Ok(verdict) => {
-                Judged { verdict, by: Some(acting.component.digest()), fault: None }
-            }
+            Ok(verdict) => Judged { verdict, by: Some(acting.component.digest()), fault: None },
             Err(fault) => self.natively(&window, Some(fault)),
         }
     }
@@ -87,7 +85,8 @@ impl HealthPolicy {
         let began = Instant::now();
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         let call = {
-            let (acting, backing, window) = (Arc::clone(acting), Arc::clone(backing), Arc::clone(window));
+            let (acting, backing, window) =
+                (Arc::clone(acting), Arc::clone(backing), Arc::clone(window));
             let (service, kept) = (self.service.clone(), self.beside.is_some());
             move || {
                 let outcome = evaluate(&acting, &backing.states, &service, &window);
@@ -99,7 +98,8 @@ impl HealthPolicy {
             }
         };
         let after = {
-            let (beside, backing, window) = (self.beside.clone(), Arc::clone(backing), Arc::clone(window));
+            let (beside, backing, window) =
+                (self.beside.clone(), Arc::clone(backing), Arc::clone(window));
             let service = self.service.clone();
             move || {
                 if let (Some(beside), Ok(acted)) = (beside, answered.try_recv()) {

@@ -87,8 +87,11 @@ impl Plugins {
     fn to_config(&self, spec: &Spec) -> Result<Digest, Refusal> {
         let named = sources::read(&spec.source, spec.class)?;
         if self.kept.forget(&spec.name, Slot::Active).is_none() {
-            return Err(Refusal::new("rollback", "nothing is pushed: the config's component counts")
-                .advice("Name what you want in the config, or `--to previous`."));
+            return Err(Refusal::new(
+                "rollback",
+                "nothing is pushed: the config's component counts",
+            )
+            .advice("Name what you want in the config, or `--to previous`."));
         }
         Ok(named.digest)
     }
@@ -105,7 +108,8 @@ impl Plugins {
             return Err(crate::plugin::registry::report::quarantined(&conduct));
         }
         if let Some(pin) = spec.pin.filter(|it| *it != digest) {
-            let message = format!("the config pins {}, the earlier one is {}", pin.short(), digest.short());
+            let message =
+                format!("the config pins {}, the earlier one is {}", pin.short(), digest.short());
             return Err(Refusal::new("wrong-digest", message).advice("Change the pin."));
         }
         let named = sources::read(&spec.source, spec.class).ok().map(|it| it.digest);
@@ -134,10 +138,7 @@ impl Plugins {
     fn bytes(&self, plugin: &str, version: &Version) -> Option<Bytes> {
         match &version.origin {
             Origin::Builtin(name) => Some(Bytes::from_static(builtin::find(name)?.wasm)),
-            _ => version
-                .bytes
-                .clone()
-                .or_else(|| self.kept.good_bytes(plugin, version.digest())),
+            _ => version.bytes.clone().or_else(|| self.kept.good_bytes(plugin, version.digest())),
         }
     }
 
@@ -150,7 +151,8 @@ impl Plugins {
         })?;
         let digest = beside.component.digest();
         if let Some(pin) = spec.pin.filter(|it| *it != digest) {
-            let message = format!("the config pins {}, the shadow is {}", pin.short(), digest.short());
+            let message =
+                format!("the config pins {}, the shadow is {}", pin.short(), digest.short());
             return Err(Refusal::new("wrong-digest", message).advice("Change the pin."));
         }
         let note = self.note(&spec, digest, (UnixMs::now().0, Some("promotion".to_owned())));
@@ -161,6 +163,7 @@ impl Plugins {
 }
 
 fn no_such(plugin: &str) -> Refusal {
-    Refusal::new("unknown-plugin", format!("there is no plugin `{plugin}`"))
-        .advice("Declare it under `plugins` first: a push replaces the bytes of a plugin, not the config.")
+    Refusal::new("unknown-plugin", format!("there is no plugin `{plugin}`")).advice(
+        "Declare it under `plugins` first: a push replaces the bytes of a plugin, not the config.",
+    )
 }

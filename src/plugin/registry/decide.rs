@@ -52,7 +52,8 @@ impl Plugins {
         });
         let mut notes = Vec::new();
         if let Some(why) = choice.retired {
-            let refusal = Refusal::new("push-retired", format!("what was pushed no longer acts: {why}"));
+            let refusal =
+                Refusal::new("push-retired", format!("what was pushed no longer acts: {why}"));
             notes.push(Note { at: spec.at.clone(), refusal, fatal: false });
         }
         let tried = match choice.found {
@@ -138,7 +139,8 @@ impl Plugins {
     fn barred(&self, spec: &Spec, found: &Found) -> Vec<Refusal> {
         let mut reasons = Vec::new();
         if let Some(pin) = spec.pin.filter(|it| *it != found.digest) {
-            let message = format!("the bytes have the digest {}, the config pins {pin}", found.digest);
+            let message =
+                format!("the bytes have the digest {}, the config pins {pin}", found.digest);
             let advice = "Put the pinned component there, or pin this one when you trust it.";
             reasons.push(Refusal::new("wrong-digest", message).advice(advice));
             let seen = crate::plugin::host::inspect(&found.bytes, spec.class);
@@ -213,7 +215,8 @@ impl Plugins {
         self.refused(&spec.name, failed.digest, failed.reasons());
         let own_words = failed.notes.iter().all(|it| is_about_use(&it.refusal));
         // A component that has acted before is not bad because the operator's new settings are: he must hear of those.
-        let settings_alone = own_words && failed.digest.is_some_and(|it| self.has_acted(&spec.name, it));
+        let settings_alone =
+            own_words && failed.digest.is_some_and(|it| self.has_acted(&spec.name, it));
         if !settings_alone && let Some(version) = self.last_good(spec, uses, failed.digest) {
             let calm = |it| Note { fatal: false, ..it };
             let notes = failed.notes.into_iter().map(calm).collect();
@@ -231,9 +234,10 @@ impl Plugins {
     pub(crate) fn refused(&self, plugin: &str, digest: Option<Digest>, reasons: Vec<Refusal>) {
         let new = self.with(|it| {
             let entry = it.entry(plugin);
-            let same = entry.refused.as_ref().is_some_and(|it| {
-                it.digest == digest && it.reasons == reasons
-            });
+            let same = entry
+                .refused
+                .as_ref()
+                .is_some_and(|it| it.digest == digest && it.reasons == reasons);
             if !same {
                 let at = UnixMs::now().rfc3339();
                 entry.refused = Some(Refused { digest, at, reasons: reasons.clone() });
@@ -245,7 +249,12 @@ impl Plugins {
             counts.swapped(crate::telemetry::plugins::Swap::Refused);
             let digest = digest.map_or_else(String::new, |it| it.short());
             for reason in &reasons {
-                tracing::warn!(plugin, digest, code = reason.code, "a component is not let in: {reason}");
+                tracing::warn!(
+                    plugin,
+                    digest,
+                    code = reason.code,
+                    "a component is not let in: {reason}"
+                );
             }
         }
     }
@@ -261,9 +270,8 @@ impl Plugins {
             let conduct = self.with(|it| it.conducts.get(&digest).cloned());
             Some(digest) != but && !conduct.is_some_and(|it| it.is_quarantined())
         };
-        let suits = |component: &Component| {
-            uses.iter().all(|it| self.prover.fits(component, it).is_ok())
-        };
+        let suits =
+            |component: &Component| uses.iter().all(|it| self.prover.fits(component, it).is_ok());
         let (acting, previous) = self.with(|it| {
             let entry = it.entry(&spec.name);
             (entry.acting.clone(), entry.previous.clone())
@@ -386,29 +394,42 @@ fn one_replay(
     let old = live.at(place);
     match place {
         Place::Service(name) => {
-            let windows: Vec<_> = inputs.iter().filter_map(|it| match it {
-                Input::Window(it) => Some(&**it),
-                Input::Event(_) | Input::Facts(_) => None,
-            }).collect();
+            let windows: Vec<_> = inputs
+                .iter()
+                .filter_map(|it| match it {
+                    Input::Window(it) => Some(&**it),
+                    Input::Event(_) | Input::Facts(_) => None,
+                })
+                .collect();
             let native = live.policy(name).map_or_else(Threshold::default, |it| it.native.clone());
             trial.policy(&windows, (old.map(|it| &**it), &native), new);
         }
         Place::Alerts => {
-            let events: Vec<_> = inputs.iter().filter_map(|it| match it {
-                Input::Event(it) => Some(&**it),
-                Input::Window(_) | Input::Facts(_) => None,
-            }).collect();
+            let events: Vec<_> = inputs
+                .iter()
+                .filter_map(|it| match it {
+                    Input::Event(it) => Some(&**it),
+                    Input::Window(_) | Input::Facts(_) => None,
+                })
+                .collect();
             let native = live.formatter.as_ref().map(|it| it.native.clone()).unwrap_or_default();
-            trial.formatter(&events, &|event| match old {
-                Some(it) => it.component.format(&it.settings, event).outcome,
-                None => Ok(Some(native.format(event))),
-            }, new);
+            trial.formatter(
+                &events,
+                &|event| match old {
+                    Some(it) => it.component.format(&it.settings, event).outcome,
+                    None => Ok(Some(native.format(event))),
+                },
+                new,
+            );
         }
         Place::Route(..) => {
-            let requests: Vec<_> = inputs.iter().filter_map(|it| match it {
-                Input::Facts(it) => Some(&**it),
-                Input::Window(_) | Input::Event(_) => None,
-            }).collect();
+            let requests: Vec<_> = inputs
+                .iter()
+                .filter_map(|it| match it {
+                    Input::Facts(it) => Some(&**it),
+                    Input::Window(_) | Input::Event(_) => None,
+                })
+                .collect();
             trial.filter(&requests, old.map(|it| (&it.component, &*it.settings)), new);
         }
     }

@@ -135,7 +135,8 @@ impl Kept {
     pub(crate) fn acted(&self, plugin: &str, new: GoodNote, wasm: Option<&[u8]>) {
         let mut notes = self.good(plugin);
         let known = notes.iter().any(|it| it.digest == new.digest);
-        let same = notes.first().is_some_and(|it| it.digest == new.digest && it.passed == new.passed);
+        let same =
+            notes.first().is_some_and(|it| it.digest == new.digest && it.passed == new.passed);
         if same || (!known && wasm.is_none()) {
             return;
         }
@@ -185,7 +186,8 @@ fn thin(notes: &mut Vec<GoodNote>) -> Vec<Digest> {
         let passed = notes.iter().filter(|it| it.passed).count();
         let may_go = |it: &GoodNote| !it.passed || passed > 1;
         // The first one acts.
-        let Some(last) = (1..notes.len()).rev().find(|it| notes.get(*it).is_some_and(may_go)) else {
+        let Some(last) = (1..notes.len()).rev().find(|it| notes.get(*it).is_some_and(may_go))
+        else {
             break;
         };
         dropped.push(notes.remove(last).digest);

@@ -61,9 +61,8 @@ impl Prover {
             vec![Refusal::new("engine", format!("plugins cannot run here: {error}"))]
         })?;
         // A panic of the engine on odd bytes is a refusal of these bytes, not the end of the gate.
-        let loaded = unbroken(|| load(host, compiler, wasm, (digest, class))).unwrap_or_else(|it| {
-            Err(vec![Refusal::new("compile", it.to_string())])
-        })?;
+        let loaded = unbroken(|| load(host, compiler, wasm, (digest, class)))
+            .unwrap_or_else(|it| Err(vec![Refusal::new("compile", it.to_string())]))?;
         let mut known = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(known.entry((digest, class)).or_insert(loaded).clone())
     }
@@ -72,7 +71,11 @@ impl Prover {
     ///
     /// # Errors
     /// Every reason; those about settings carry their pointer.
-    pub(crate) fn fits(&self, component: &Component, wanted: &Use) -> Result<Vec<Check>, Vec<Refusal>> {
+    pub(crate) fn fits(
+        &self,
+        component: &Component,
+        wanted: &Use,
+    ) -> Result<Vec<Check>, Vec<Refusal>> {
         let kind = kind_of(&wanted.place);
         if component.kind() != kind {
             return Err(vec![wrong_kind(component.kind(), kind)]);
@@ -93,9 +96,8 @@ impl Prover {
             return Ok(checks.clone());
         }
         drop(passed);
-        let checks = unbroken(|| try_out(component, settings, &text)).unwrap_or_else(|it| {
-            Err(vec![Refusal::new("self-test", it.to_string())])
-        })?;
+        let checks = unbroken(|| try_out(component, settings, &text))
+            .unwrap_or_else(|it| Err(vec![Refusal::new("self-test", it.to_string())]))?;
         let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
         passed.insert(key, checks.clone());
         Ok(checks)

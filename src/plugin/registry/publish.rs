@@ -108,7 +108,11 @@ impl Plugins {
             if let Some(previous) = previous.filter(|it| !elsewhere(*it)) {
                 self.backing.states.forget(previous);
             }
-            tracing::info!(plugin, digest = version.digest().short(), "a component is off probation");
+            tracing::info!(
+                plugin,
+                digest = version.digest().short(),
+                "a component is off probation"
+            );
         }
     }
 
@@ -121,7 +125,8 @@ impl Plugins {
             it.made.acting.retain(|_, it| it.strong_count() > 0);
             it.made.filters.retain(|_, it| it.strong_count() > 0);
         });
-        let places = self.with(|it| it.wanted.uses.iter().map(|it| it.place.clone()).collect::<Vec<_>>());
+        let places =
+            self.with(|it| it.wanted.uses.iter().map(|it| it.place.clone()).collect::<Vec<_>>());
         self.backing.recorder.retain(|it| places.contains(it));
         let services: Vec<&str> = places
             .iter()
@@ -130,9 +135,9 @@ impl Plugins {
                 Place::Alerts | Place::Route(..) => None,
             })
             .collect();
-        self.backing.states.retain(|service, digest| {
-            services.contains(&service) && used.contains(&digest)
-        });
+        self.backing
+            .states
+            .retain(|service, digest| services.contains(&service) && used.contains(&digest));
     }
 
     fn tell_metrics(&self) {
@@ -202,9 +207,10 @@ impl Memory {
             }
             entry.acting.clone_from(&chosen);
             let Some(new) = chosen else { continue };
-            let services = before.policies.iter().filter(|it| {
-                it.component.as_ref().is_some_and(|it| it.plugin == *name)
-            });
+            let services = before
+                .policies
+                .iter()
+                .filter(|it| it.component.as_ref().is_some_and(|it| it.plugin == *name));
             let services = services.map(|it| it.service.clone()).collect();
             let old = old.or(entry.previous.as_ref().map(|it| it.digest()));
             changes.push(Change { plugin: name.clone(), new, old, services });

@@ -296,9 +296,9 @@ mod tests {
 
     #[test]
     fn a_policy_is_folded_with_its_own_memory_and_its_own_last_word() {
-        let window = |now_ms| crate::plugin::recorder::tests::window(
-            now_ms, crate::model::health::Outcome::Ok, 200,
-        );
+        let window = |now_ms| {
+            crate::plugin::recorder::tests::window(now_ms, crate::model::health::Outcome::Ok, 200)
+        };
         let windows = [window(10), window(20), window(30), window(40)];
         let windows: Vec<&Window> = windows.iter().map(|it| &**it).collect();
         let seen = std::sync::Mutex::new(Vec::new());

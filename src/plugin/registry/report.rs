@@ -23,8 +23,9 @@ pub(crate) fn quarantined(conduct: &Conduct) -> Refusal {
         Standing::Good | Standing::Probation { .. } => (String::new(), String::new()),
     };
     let digest = conduct.digest.short();
-    Refusal::new("quarantined", format!("{digest} is in quarantine: {reason}"))
-        .advice(format!("It is tried again at {until}; a component with other bytes is tried at once."))
+    Refusal::new("quarantined", format!("{digest} is in quarantine: {reason}")).advice(format!(
+        "It is tried again at {until}; a component with other bytes is tried at once."
+    ))
 }
 
 impl Plugins {
@@ -38,8 +39,9 @@ impl Plugins {
         for used in all.iter_mut().flat_map(|it| &mut it.uses) {
             if let Some(service) = used.at.strip_prefix("service ") {
                 let lineage = self.backing.states.lineage(service).into_iter();
-                used.state =
-                    lineage.map(|(digest, version, bytes)| StateValue { digest, version, bytes }).collect();
+                used.state = lineage
+                    .map(|(digest, version, bytes)| StateValue { digest, version, bytes })
+                    .collect();
             }
         }
         all
@@ -128,14 +130,15 @@ impl Memory {
                 faults: it.comparison.faults.load(Relaxed),
                 examples: it.comparison.examples(),
             }),
-            uses: self.uses_of(&spec.name).map(|it| self.use_status(&it.place, it.on_failure)).collect(),
+            uses: self
+                .uses_of(&spec.name)
+                .map(|it| self.use_status(&it.place, it.on_failure))
+                .collect(),
             quarantined: conducts()
                 .filter_map(|it| match it.standing() {
-                    Standing::Quarantined { until, reason } => Some(Quarantine {
-                        digest: it.digest,
-                        until: until.rfc3339(),
-                        reason,
-                    }),
+                    Standing::Quarantined { until, reason } => {
+                        Some(Quarantine { digest: it.digest, until: until.rfc3339(), reason })
+                    }
                     Standing::Good | Standing::Probation { .. } => None,
                 })
                 .collect(),

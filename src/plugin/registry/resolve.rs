@@ -54,8 +54,8 @@ impl Plugins {
                 Some(next.fetch_add(1, Relaxed)).and_then(|it| Some((it, specs.get(it)?)))
             {
                 let uses = uses_of(wanted, &spec.name);
-                let decided =
-                    unbroken(|| self.decide(spec, &uses)).unwrap_or_else(|it| broken(spec, &uses, &it));
+                let decided = unbroken(|| self.decide(spec, &uses))
+                    .unwrap_or_else(|it| broken(spec, &uses, &it));
                 done.lock().unwrap_or_else(PoisonError::into_inner).push((number, decided));
             }
         };
@@ -152,7 +152,8 @@ pub(crate) fn granted(wants: &[String], grants: &[String]) -> Vec<String> {
             granted.push(grant);
         } else if grant == "header:*" {
             let wanted = wants.iter().map(|it| it.to_ascii_lowercase());
-            let named = |it: &String| it.strip_prefix("header:").is_some_and(|it| !is_credential(it));
+            let named =
+                |it: &String| it.strip_prefix("header:").is_some_and(|it| !is_credential(it));
             granted.extend(wanted.filter(named));
         }
     }
@@ -195,7 +196,10 @@ impl Assembly<'_> {
                         set.filters.resize_with(route + 1, Vec::new);
                     }
                     let filter = self.filter(used, acting);
-                    set.filters.get_mut(*route).into_iter().for_each(|it| it.push(Arc::clone(&filter)));
+                    set.filters
+                        .get_mut(*route)
+                        .into_iter()
+                        .for_each(|it| it.push(Arc::clone(&filter)));
                 }
             }
         }
@@ -292,7 +296,8 @@ impl Assembly<'_> {
         twin: &str,
         new: impl Fn(&serde_json::Value) -> Result<T, Vec<Issue>>,
     ) -> T {
-        let for_twin = self.decided(used).is_some_and(|it| it.spec.source == Source::Builtin(twin.to_owned()));
+        let for_twin =
+            self.decided(used).is_some_and(|it| it.spec.source == Source::Builtin(twin.to_owned()));
         if used.plugin.is_some() && !for_twin {
             return T::default();
         }

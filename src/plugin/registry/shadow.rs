@@ -56,7 +56,13 @@ impl Beside {
     }
 
     /// Judges the same window with the candidate's own state.
-    pub(crate) fn judge(&self, service: &str, window: &Window, acted: &Result<Verdict, Fault>, states: &States) {
+    pub(crate) fn judge(
+        &self,
+        service: &str,
+        window: &Window,
+        acted: &Result<Verdict, Fault>,
+        states: &States,
+    ) {
         let digest = self.digest();
         let prior = states.get(service, digest);
         let called = self.component.evaluate(&self.settings, window, prior.as_ref());

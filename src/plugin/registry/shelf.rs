@@ -93,7 +93,8 @@ fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let draft = dir.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let options = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).clone();
+        let options =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).clone();
         let mut file = options.open(&draft)?;
         file.write_all(bytes)?;
         file.sync_all()?;

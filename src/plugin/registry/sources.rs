@@ -22,7 +22,10 @@ use crate::plugin::{Class, Digest, Kind, Refusal};
 pub(crate) enum Origin {
     Builtin(String),
     File(String),
-    Pushed { at: u64, by: Option<String> },
+    Pushed {
+        at: u64,
+        by: Option<String>,
+    },
     /// The last good one, of which nothing but the bytes is known any more.
     Kept,
 }
