@@ -195,7 +195,7 @@ fn only_a_push_may_be_large_and_only_with_a_key() {
     gate.post(reload, large.clone()).key(OPERATOR).send().expect_status(413);
     gate.admin_post(reload).body(large.clone()).send().expect_status(413);
     gate.post(&push("plugin=plain"), large.clone()).key(OPERATOR).send().expect_status(422);
-    gate.admin_post(&push("plugin=plain")).body(large.clone()).send().expect_status(422);
+    gate.admin_post(&push("plugin=plain")).body(large).send().expect_status(422);
 
     // Only the length is told: nobody waits for the body of a request that is refused.
     for (address, key, length, status) in [
