@@ -15,6 +15,7 @@ mod ops;
 mod paths;
 mod peers;
 mod plugin;
+mod plugin_authors;
 mod plugins;
 mod reload;
 mod retry;

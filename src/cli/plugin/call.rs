@@ -139,9 +139,11 @@ pub(super) fn fresh(
 pub(super) fn reused(instance: &mut Instance, info: &Info, request: &Request) -> Answer {
     let mut said = Said::default();
     let mut facts = facts(request, info);
-    let begin = Instant::now();
+    let (begin, fuel) = (Instant::now(), instance.fuel());
     let outcome = instance.on_request(&mut facts, &mut said);
-    let spent = Spent { time: begin.elapsed(), memory_bytes: instance.memory_bytes(), fuel: None };
+    let time = begin.elapsed();
+    let fuel = instance.fuel().zip(fuel).map(|(after, before)| after.saturating_sub(before));
+    let spent = Spent { time, memory_bytes: instance.memory_bytes(), fuel };
     Answer::of(Called { outcome, spent, said }, decision)
 }
 

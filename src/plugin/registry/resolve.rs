@@ -330,8 +330,9 @@ impl Assembly<'_> {
             return known;
         }
         let filter = RequestFilter::new(next_id(), plugin, acting, used.on_failure, headers);
+        // Here already, so that the first requests find instances. A fault is the first request's to meet: it counts there.
         if let Err(fault) = filter.prepare() {
-            tracing::warn!(plugin = filter.plugin, %fault, "no instance of a filter can be made yet");
+            tracing::warn!(plugin = filter.plugin, %fault, "no instance of the filter can be made");
         }
         let filter = Arc::new(filter);
         let place = used.place.clone();
