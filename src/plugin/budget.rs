@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn an_endless_filter_is_suspended_after_twice_its_share() {
         let every_ten = (0..100).map(|it| (it * 10, MS * 2, MS * 2));
-        assert_eq!(suspended(every_ten).first(), Some(&510));
+        assert_eq!(suspended(every_ten).first(), Some(&530));
     }
 
     #[test]
