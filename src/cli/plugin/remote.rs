@@ -260,7 +260,10 @@ fn change_text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
     match (string(answer, "/digest"), changed) {
         (Some(digest), true) => writeln!(out, "{name}: {digest} acts since generation {number}")?,
         (Some(digest), false) => {
-            writeln!(out, "{name}: {digest} is taken in; what acts is unchanged (generation {number})")?;
+            writeln!(
+                out,
+                "{name}: {digest} is taken in; what acts is unchanged (generation {number})"
+            )?;
         }
         (None, _) => writeln!(out, "{name} is good; nothing was changed")?,
     }

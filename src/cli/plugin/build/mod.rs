@@ -13,7 +13,6 @@ use anyhow::Context as _;
 use crate::cli::plugin::{Granted, check};
 use crate::cli::{Output, Usage, exit};
 
-
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub(super) struct Cmd {
@@ -119,6 +118,3 @@ fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         })
         .with_context(|| format!("cannot write {}", path.display()))
 }
-
-
-
