@@ -4,6 +4,8 @@
 //! filter goes live, and whenever one was taken. A core changes its instance after a number of calls, after some time and
 //! when its memory has grown, as soon as a spare stands ready; after a fault it must.
 
+mod note;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,7 @@ use crate::plugin::facts::Facts;
 use crate::plugin::host::{FilterDecision, FilterReply, HeaderOp, Instance};
 use crate::plugin::registry::acting::Acting;
 use crate::plugin::registry::backing::Backing;
+pub use crate::plugin::request_filter::note::{Did, Note};
 use crate::plugin::spares::{Spares, later};
 
 /// Calls after which an instance is changed for a fresh one.
@@ -122,45 +125,6 @@ pub enum Filtered {
     Reply { filter: Arc<RequestFilter>, reply: FilterReply },
     /// A filter failed and its mode is closed.
     Refused { filter: Arc<RequestFilter>, fault: Option<Fault> },
-}
-
-/// What a filter did with a request, for the access log; of several the weightiest, of equal ones the last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
-    /// The operator's name for the plugin.
-    pub plugin: Rc<str>,
-    pub did: Did,
-}
-
-/// In the order of their weight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Did {
-    Edited,
-    /// It gave no answer, and the request went on; the label says why.
-    FailedOpen(&'static str),
-    Replied,
-    /// It gave no answer, and the request was refused.
-    FailedClosed(&'static str),
-}
-
-impl Did {
-    /// As the access log says it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Edited => "edited",
-            Self::FailedOpen(_) => "failed-open",
-            Self::Replied => "replied",
-            Self::FailedClosed(_) => "failed-closed",
-        }
-    }
-
-    /// Why it gave no answer: a fault's label, `suspended` or `unproven`.
-    pub fn why(self) -> Option<&'static str> {
-        match self {
-            Self::FailedOpen(why) | Self::FailedClosed(why) => Some(why),
-            Self::Edited | Self::Replied => None,
-        }
-    }
 }
 
 /// The instances of one core.
