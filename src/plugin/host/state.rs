@@ -111,7 +111,6 @@ impl State {
 }
 
 /// At each tick of the clock in which the guest runs.
-#[expect(clippy::needless_pass_by_value, reason = "the engine's signature")]
 fn tick(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     let state = store.data_mut();
     state.sandbox.clock.runs();

@@ -41,7 +41,7 @@ mod tests {
             ("grün", 3, "gr"),
             ("grün", 4, "grü"),
             ("ab\n", 3, "ab"),
-            ("\u{0}", 5, ""),
+            ("\u{0}", 4, ""),
             ("anything", 0, ""),
         ];
         for (text, max, expected) in cases {

@@ -84,7 +84,7 @@ fn action(action: wit::Action, namespace: Option<&str>) -> Checked<Action> {
 pub(super) fn message(message: wit::Message) -> Checked<Message> {
     texts("issues", &message.issues, 1..=ISSUES)?;
     channels(&message.channels)?;
-    message.channel.as_deref().map_or(Ok(()), |it| channel(it))?;
+    message.channel.as_deref().map_or(Ok(()), channel)?;
     message.dedup_key.as_deref().map_or(Ok(()), |it| text("dedup-key", it, DEDUP_KEY_BYTES))?;
     pairs("extra", &message.extra, MESSAGE_VALUE_BYTES)?;
     let wit::Message { issues, channels, channel, dedup_key, extra } = message;
