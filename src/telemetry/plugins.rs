@@ -421,7 +421,7 @@ mod tests {
         for line in [
             "headgate_plugin_calls_total{plugin=\"slo\",outcome=\"ok\"} 1",
             "headgate_plugin_calls_total{plugin=\"slo\",outcome=\"timeout\"} 1",
-            "headgate_plugin_call_duration_seconds_bucket{le=\"1e-06\",plugin=\"slo\"} 0",
+            "headgate_plugin_call_duration_seconds_bucket{le=\"0.001\",plugin=\"slo\"} 1",
             "headgate_plugin_call_duration_seconds_count{plugin=\"slo\"} 2",
             "headgate_plugin_fallbacks_total{plugin=\"slo\"} 1",
             "headgate_plugin_swaps_total{plugin=\"slo\",result=\"quarantined\"} 1",
