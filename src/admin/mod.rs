@@ -5,6 +5,7 @@
 
 pub mod expiry;
 mod inspect;
+mod judge;
 pub mod plugins;
 mod problem;
 mod query;
@@ -112,7 +113,7 @@ impl fmt::Debug for Admin {
 }
 
 /// All endpoints, for the one who asked for another.
-const ENDPOINTS: [&str; 13] = [
+const ENDPOINTS: [&str; 15] = [
     "maintenance/on",
     "maintenance/off",
     "maintenance/status",
@@ -126,6 +127,8 @@ const ENDPOINTS: [&str; 13] = [
     "headgate/plugins/push",
     "headgate/plugins/rollback",
     "headgate/plugins/promote",
+    "headgate/plugins/judge",
+    "headgate/plugins/format",
 ];
 
 impl Admin {
@@ -164,6 +167,8 @@ impl Admin {
             plugins::PUSH => self.push(meant(call, &["POST"])?).await,
             "headgate/plugins/rollback" => self.roll_back(acting(call, &["POST"])?).await,
             "headgate/plugins/promote" => self.promote(acting(call, &["POST"])?).await,
+            "headgate/plugins/judge" => self.judge(meant(call, &["POST"])?).await,
+            "headgate/plugins/format" => self.format(meant(call, &["POST"])?).await,
             other => Err(Problem::unknown_endpoint(other, &ENDPOINTS)),
         }
     }

@@ -300,7 +300,9 @@ fn busy() -> Problem {
 /// Every reason at once; the first is the detail.
 fn refused(reasons: &[Refusal]) -> Problem {
     let first = reasons.first().map_or_else(String::new, ToString::to_string);
-    Problem::new(422, "plugin-refused", "Plugin refused", first).with("reasons", json!(reasons))
+    let unknown = reasons.iter().any(|it| it.code == "unknown-plugin");
+    let (status, code) = if unknown { (404, "unknown-plugin") } else { (422, "plugin-refused") };
+    Problem::new(status, code, "Plugin refused", first).with("reasons", json!(reasons))
 }
 
 fn not_now(reason: &Refusal) -> Problem {

@@ -71,8 +71,8 @@ fn check(path: &Path, with_plugins: bool) -> Checked {
     }
 }
 
-/// The warnings, and whatever keeps a plugin from acting: nothing stands in for one here, so all that is fatal is an
-/// error. Nothing is kept.
+/// The warnings, and whatever keeps a plugin from acting. Nothing that acted before stands in for one here, so all of it
+/// is an error. Nothing is kept.
 fn prove(parsed: Parsed, path: &Path) -> Vec<Finding> {
     let Parsed { config, warnings: mut findings, origins, .. } = parsed;
     let mut wanted = wanted(&config);
@@ -83,7 +83,7 @@ fn prove(parsed: Parsed, path: &Path) -> Vec<Finding> {
     let file = path.display().to_string();
     let proven = Plugins::open(None, Metrics::new(1)).resolve(&wanted);
     for note in &proven.notes {
-        let mut found = finding(note, note.fatal, &file);
+        let mut found = finding(note, true, &file);
         origins.locate(&mut found);
         findings.push(found);
     }

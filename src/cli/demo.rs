@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Output, Usage, exit};
+use crate::demo::opinions;
 use crate::demo::walk::{self, Outcome, STEPS};
 use crate::demo::{Demo, Options, Real};
 
@@ -85,7 +86,8 @@ async fn run_async(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
 
 /// Walks and prints; the exit code says whether all went well.
 async fn check(demo: &Demo, output: Output) -> anyhow::Result<u8> {
-    let outcomes = walk::walk(demo).await?;
+    let mut outcomes = walk::walk(demo).await?;
+    outcomes.extend(opinions::walk(demo).await?);
     let ok = outcomes.iter().all(|it| it.ok);
     let mut out = std::io::stdout().lock();
     match output {

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::config::findings::{Finding, render};
-use crate::plugin::host::compile::Way;
+use crate::plugin::host::Way;
 
 /// Exit codes of every command.
 pub mod exit {

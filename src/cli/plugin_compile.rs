@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use crate::cli::exit;
-use crate::plugin::host::compile::compile_piped;
+use crate::plugin::host::compile_piped;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,6 @@ pub struct Cmd {}
 ///
 /// # Errors
 /// When standard error cannot be written.
-#[expect(clippy::needless_pass_by_value, reason = "the signature is the same for every command")]
 pub fn run(_cmd: Cmd) -> anyhow::Result<u8> {
     match compile_piped(std::io::stdin().lock(), std::io::stdout().lock()) {
         Ok(()) => Ok(exit::OK),

@@ -1,6 +1,7 @@
 //! Runs the gate in front of stand-ins of StockFlow, for people to try and for a check that walks by itself.
 
 pub mod gate;
+pub mod opinions;
 pub mod scene;
 pub mod standins;
 pub mod walk;

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::demo::opinions::{DEMANDED, FILTERED, FORMATTER};
 use crate::demo::standins::{Role, Standins};
 
 /// Variable that carries the key to the gate; the name that StockFlow's own services use.
@@ -19,9 +20,17 @@ services:
   controller: {{ upstreams: \"{controller}\", maintenance: exempt, forwardKey: true }}
   kubesnap: {{ upstreams: \"{kubesnap}\", maintenance: exempt, forwardKey: true }}
 admin: {{ service: controller }}
+plugins:
+  {FORMATTER}: {{ builtin: plain }}
+  require-header: {{ builtin: require-header, grants: [\"header:{DEMANDED}\"] }}
+alerts: {{ formatter: {FORMATTER} }}
 cors: {{ origins: \"*\" }}
 routes:
   - {{ path: \"/api/\", service: signal-engine, access: public }}
+  - exact: \"{FILTERED}\"
+    service: signal-engine
+    access: public
+    filters: [{{ plugin: require-header, settings: {{ header: {DEMANDED} }} }}]
   - {{ path: \"/api/kubesnap/\", service: kubesnap, access: \"key:kubesnap\" }}
   - {{ exact: \"/api/kubesnap/health\", service: kubesnap, access: public }}
 keys:

@@ -186,7 +186,7 @@ fn cause(error: &reqwest::Error) -> String {
 }
 
 /// The beginning of the body on one line; of a long one the line that was looked for.
-fn shown(body: &str, holds: &str) -> String {
+pub(super) fn shown(body: &str, holds: &str) -> String {
     let line = body.lines().find(|it| it.contains(holds) && !it.starts_with('#'));
     let text = if body.len() > SHOWN_CHARS { line.unwrap_or(body) } else { body };
     let plain = text.trim().chars().map(|it| if it.is_control() { ' ' } else { it });

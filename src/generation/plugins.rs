@@ -43,7 +43,9 @@ pub fn findings(notes: &[Note], previous: Option<&Generation>, file: &str) -> Ve
 
 /// A note as a finding about this file.
 pub fn finding(note: &Note, is_error: bool, file: &str) -> Finding {
-    let path = note.refusal.path.as_deref().map_or_else(String::new, below_settings);
+    // The place may be that of the setting already.
+    let pointer = note.refusal.path.as_deref().filter(|_| !note.at.contains(".settings"));
+    let path = pointer.map_or_else(String::new, below_settings);
     Finding {
         severity: if is_error { Severity::Error } else { Severity::Warning },
         file: file.to_owned(),
@@ -192,6 +194,17 @@ routes:
         live.plugin_notes = vec![note("old", true)];
         let expected = [Severity::Warning, Severity::Error, Severity::Warning];
         assert_eq!(severities(&notes, Some(&live)), expected);
+    }
+
+    #[test]
+    fn a_setting_is_named_once() {
+        let path = |at: &str, pointer: &str| {
+            let refusal =
+                Refusal { path: Some(pointer.to_owned()), ..Refusal::new("settings", "no") };
+            super::finding(&Note { at: at.to_owned(), refusal, fatal: true }, true, "f").path
+        };
+        assert_eq!(path("routes[1].filters[0]", "/status"), "routes[1].filters[0].settings.status");
+        assert_eq!(path("alerts.formatter.settings.a", "/a"), "alerts.formatter.settings.a");
     }
 
     #[test]

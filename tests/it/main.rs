@@ -2,8 +2,10 @@
 
 mod auth;
 mod cli;
+mod compile;
 mod deaf;
 mod demo;
+mod filter;
 mod forward_auth;
 mod headers;
 mod language;
@@ -14,6 +16,7 @@ mod ops;
 mod paths;
 mod peers;
 mod plugin;
+mod plugin_authors;
 mod plugins;
 mod reload;
 mod retry;

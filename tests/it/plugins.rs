@@ -23,12 +23,11 @@ fn folder(file: &str, wasm: &[u8]) -> Arc<TempDir> {
     dir
 }
 
-/// `judge` from a file is the policy of `app`; the rest is native, so that nothing else is compiled.
+/// `judge` from a file is the policy of `app`.
 fn judged(upstream: &RawUpstream) -> Setup {
     Setup::default()
         .service_with("app", upstream, "health: { policy: judge }")
         .route("path: /, service: app, access: public")
-        .with("alerts: { formatter: native }")
         .with("plugins: { judge: { file: \"{dir}/judge.wasm\" } }")
         .key(OPERATOR)
 }
@@ -89,7 +88,6 @@ fn settings_that_no_plugin_takes_are_refused_with_their_place() {
         let filter = format!("{{ plugin: require-header, settings: {{ {settings} }} }}");
         Gateway::in_front_of("app", &upstream)
             .route(&format!("path: /f/, service: app, access: public, filters: [{filter}]"))
-            .with("alerts: { formatter: native }")
     };
     let gate = setup("header: x-tenant").start();
     gate.get("/f/x").header("X-Tenant", "a").send().expect_status(200);
@@ -139,6 +137,10 @@ fn what_is_pushed_acts_at_once_stays_over_a_restart_and_goes_by_roll_back() {
     let wrong = gate.admin_post(&push(&format!("plugin=judge&sha256={}", digest(&one))));
     wrong.body(&*two).send().expect_status(422);
 
+    let broken = gate.admin_post(&push("plugin=judge")).body("no component").send();
+    let broken = broken.expect_status(422).json();
+    assert_eq!(broken["reasons"][0]["code"], "not-a-component", "{broken}");
+
     let before = gate.generation();
     // Over the data listener, with the key, as `headgate plugin push` does it from elsewhere.
     let pushed = gate.post(&push("plugin=judge"), two.clone()).key(OPERATOR).send();
@@ -162,7 +164,7 @@ fn what_is_pushed_acts_at_once_stays_over_a_restart_and_goes_by_roll_back() {
 }
 
 #[test]
-fn a_push_over_a_pin_and_bytes_that_are_no_component_are_refused() {
+fn a_push_over_a_pin_or_for_a_plugin_that_is_not_used_is_refused() {
     let upstream = Upstream::named("x");
     let one = shipped("threshold");
     let pin = format!(
@@ -172,14 +174,12 @@ fn a_push_over_a_pin_and_bytes_that_are_no_component_are_refused() {
     let setup = Setup::default()
         .service_with("app", &upstream, "health: { policy: judge }")
         .route("path: /, service: app, access: public")
-        .with("alerts: { formatter: native }")
         .with(&pin);
     let gate = Gateway::start_in(setup, folder("judge.wasm", &one));
     let pinned = gate.admin_post(&push("plugin=judge")).body(shipped("latency-slo")).send();
     assert_eq!(pinned.expect_status(409).json()["type"], "urn:headgate:plugin-pinned");
-    let broken = gate.admin_post(&push("plugin=threshold")).body("no component").send();
-    let broken = broken.expect_status(422).json();
-    assert_eq!(broken["reasons"][0]["code"], "not-a-component", "{broken}");
+    let unused = gate.admin_post(&push("plugin=latency-slo")).body("no component").send();
+    unused.expect_status(404);
     gate.admin_post(&push("plugin=jugde")).body("x").send().expect_status(404);
 }
 
@@ -187,7 +187,7 @@ fn a_push_over_a_pin_and_bytes_that_are_no_component_are_refused() {
 fn only_a_push_may_be_large_and_only_with_a_key() {
     let upstream = Upstream::named("x");
     let gate = Gateway::in_front_of("app", &upstream)
-        .with("alerts: { formatter: native }")
+        .with("alerts: { formatter: plain }")
         .key(OPERATOR)
         .start();
     let large = vec![0; 1 << 20];
@@ -195,7 +195,7 @@ fn only_a_push_may_be_large_and_only_with_a_key() {
     gate.post(reload, large.clone()).key(OPERATOR).send().expect_status(413);
     gate.admin_post(reload).body(large.clone()).send().expect_status(413);
     gate.post(&push("plugin=plain"), large.clone()).key(OPERATOR).send().expect_status(422);
-    gate.admin_post(&push("plugin=plain")).body(large.clone()).send().expect_status(422);
+    gate.admin_post(&push("plugin=plain")).body(large).send().expect_status(422);
 
     // Only the length is told: nobody waits for the body of a request that is refused.
     for (address, key, length, status) in [
@@ -217,7 +217,7 @@ fn only_a_push_may_be_large_and_only_with_a_key() {
 fn a_third_upload_waits_for_its_turn() {
     let upstream = Upstream::named("x");
     let gate = Gateway::in_front_of("app", &upstream)
-        .with("alerts: { formatter: native }")
+        .with("alerts: { formatter: plain }")
         .key(OPERATOR)
         .start();
     let admin = gate.admin.expect("an admin listener");

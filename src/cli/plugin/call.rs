@@ -120,9 +120,9 @@ pub(super) fn fresh(
         Input::Window(window) => {
             let called = component.evaluate(settings, window, prior);
             let state = called.outcome.as_ref().ok().and_then(|it| it.state.clone());
-            Answer { state, ..Answer::of(called, |it| plain(it)) }
+            Answer { state, ..Answer::of(called, plain) }
         }
-        Input::Event(event) => Answer::of(component.format(settings, event), |it| plain(it)),
+        Input::Event(event) => Answer::of(component.format(settings, event), plain),
         Input::Request(request) => {
             let begin = Instant::now();
             let mut answer = match component.instance(settings) {
@@ -139,9 +139,11 @@ pub(super) fn fresh(
 pub(super) fn reused(instance: &mut Instance, info: &Info, request: &Request) -> Answer {
     let mut said = Said::default();
     let mut facts = facts(request, info);
-    let begin = Instant::now();
+    let (begin, fuel) = (Instant::now(), instance.fuel());
     let outcome = instance.on_request(&mut facts, &mut said);
-    let spent = Spent { time: begin.elapsed(), memory_bytes: instance.memory_bytes(), fuel: None };
+    let time = begin.elapsed();
+    let fuel = instance.fuel().zip(fuel).map(|(after, before)| after.saturating_sub(before));
+    let spent = Spent { time, memory_bytes: instance.memory_bytes(), fuel };
     Answer::of(Called { outcome, spent, said }, decision)
 }
 

@@ -18,7 +18,7 @@ const PUSH: &str = "headgate/plugins/push";
 const ROLLBACK: &str = "headgate/plugins/rollback";
 const PROMOTE: &str = "headgate/plugins/promote";
 const LIST: &str = "headgate/plugins";
-const LOG: &str = "headgate/plugins/log";
+const LOGS: &str = "headgate/plugins/logs";
 
 const API: Api = Api { member: "", ask: "headgate plugin status" };
 
@@ -120,7 +120,7 @@ pub(super) fn push(cmd: &Push, output: Output) -> anyhow::Result<u8> {
     // The digest goes along in any case: bytes that were damaged on the way are refused.
     let mut query = vec![("plugin", cmd.plugin.as_str()), ("sha256", digest.as_str())];
     query.extend(cmd.shadow.then_some(("shadow", "true")));
-    query.extend(cmd.dry_run.then_some(("dry_run", "true")));
+    query.extend(cmd.dry_run.then_some(("dryRun", "true")));
     let outcome = block_on(async {
         Gate::new(&cmd.target, API, PATIENCE_PROOF)?.upload(PUSH, &query, bytes).await
     })?;
@@ -185,7 +185,7 @@ pub(super) fn logs(cmd: &Logs, output: Output) -> anyhow::Result<u8> {
         let query = [("plugin", cmd.plugin.as_str())];
         let mut shown: Vec<Value> = Vec::new();
         loop {
-            let answer = match gate.get(LOG, &query).await {
+            let answer = match gate.get(LOGS, &query).await {
                 Ok(answer) => answer,
                 failed => return done(&failed, output),
             };
@@ -254,12 +254,25 @@ fn told(
 
 /// What was proven of a candidate, and what acts now.
 fn change_text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
-    let words = ["/detail", "/message", "/status", "/state"];
-    if let Some(word) = words.iter().find_map(|it| string(answer, it)) {
-        writeln!(out, "{word}")?;
+    let name = string(answer, "/plugin").unwrap_or_else(|| "the component".to_owned());
+    let number = answer.get("generation").and_then(Value::as_u64).unwrap_or_default();
+    let changed = answer.get("changed").and_then(Value::as_bool) == Some(true);
+    match (string(answer, "/digest"), changed) {
+        (Some(digest), true) => writeln!(out, "{name}: {digest} acts since generation {number}")?,
+        (Some(digest), false) => {
+            writeln!(
+                out,
+                "{name}: {digest} is taken in; what acts is unchanged (generation {number})"
+            )?;
+        }
+        (None, _) => writeln!(out, "{name} is good; nothing was changed")?,
     }
-    if let Some(digest) = string(answer, "/digest") {
-        writeln!(out, "  digest     {digest}")?;
+    for warning in list(answer, "warnings") {
+        let words = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
+        writeln!(out, "  warning    {}", show::clean(&words))?;
+    }
+    if let Some(warning) = string(answer, "/audit_warning") {
+        writeln!(out, "  warning    {warning}")?;
     }
     let proof = answer.get("proof").unwrap_or(answer);
     if let (Some(name), Some(version)) = (string(proof, "/name"), string(proof, "/version")) {

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::respond;
+use super::{Behaviour, respond};
 use crate::wire::answer::Answer;
 use crate::wire::serve::Asked;
 
-pub(super) fn answer(asked: &Asked) -> Answer {
+pub(super) fn answer(asked: &Asked, behaviour: &Behaviour) -> Answer {
     match (asked.method.as_str(), asked.path.as_str()) {
         ("GET" | "HEAD", "/health") => respond::healthy(&respond::naive_timestamp()),
-        ("POST", "/api/v1/health-alert") => health_alert(asked),
+        ("POST", "/api/v1/health-alert") => health_alert(asked, behaviour),
         (_, "/health") => respond::method_not_allowed("GET"),
         (_, "/api/v1/health-alert") => respond::method_not_allowed("POST"),
         _ => respond::not_found(),
@@ -17,7 +17,7 @@ pub(super) fn answer(asked: &Asked) -> Answer {
 }
 
 /// `channels` left out means mail; `null` or an empty list is accepted and sends nothing.
-fn health_alert(asked: &Asked) -> Answer {
+fn health_alert(asked: &Asked, behaviour: &Behaviour) -> Answer {
     let body = match respond::json_body(asked) {
         Ok(body) => body,
         Err(refusal) => return refusal,
@@ -32,6 +32,7 @@ fn health_alert(asked: &Asked) -> Answer {
     if body.get("channel").is_some_and(|it| !it.is_string()) {
         return respond::unprocessable(&["body", "channel"], "Input should be a valid string");
     }
+    behaviour.accept(body);
     Answer::json(200, &json!({ "status": "Health alert process initiated", "channels": channels }))
 }
 

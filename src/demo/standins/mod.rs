@@ -7,9 +7,10 @@ mod market_intel;
 mod respond;
 mod signal_engine;
 
+use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -23,6 +24,9 @@ use crate::wire::socket::Socket;
 /// Longest delay that a stand-in can be told to make.
 const DELAY_MAX_MS: u32 = 60_000;
 
+/// Alerts that the Event Dispatcher's stand-in remembers.
+const ALERTS_KEPT: usize = 100;
+
 /// How a stand-in behaves besides its contract, and what it has received. Shared with its server.
 #[derive(Debug, Default)]
 pub struct Behaviour {
@@ -32,9 +36,24 @@ pub struct Behaviour {
     delay_ms: AtomicU32,
     /// Signal Engine and Market Intel: answers maintenance on every route.
     maintenance: AtomicBool,
+    /// Event Dispatcher: bodies that it accepted, newest last.
+    alerts: Mutex<VecDeque<serde_json::Value>>,
 }
 
 impl Behaviour {
+    /// The last alerts that were accepted, oldest first.
+    pub fn alerts(&self) -> Vec<serde_json::Value> {
+        self.alerts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn accept(&self, alert: serde_json::Value) {
+        let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
+        if alerts.len() == ALERTS_KEPT {
+            alerts.pop_front();
+        }
+        alerts.push_back(alert);
+    }
+
     /// Requests so far.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
@@ -225,13 +244,14 @@ impl State {
             Role::MarketIntel => market_intel::answer(asked, self.behaviour.is_maintained()),
             Role::Controller => controller::answer(asked, &self.key, &self.maintenance),
             Role::Kubesnap => kubesnap::answer(asked, &self.key),
-            Role::EventDispatcher => event_dispatcher::answer(asked),
+            Role::EventDispatcher => event_dispatcher::answer(asked, &self.behaviour),
         };
         respond::with_cors(answer, asked)
     }
 }
 
-/// The control server: `GET /` lists the stand-ins and what they received; `POST /NAME/fail?status=500`,
+/// The control server: `GET /` lists the stand-ins and what they received, `GET /event-dispatcher/alerts` the last alerts;
+/// `POST /NAME/fail?status=500`,
 /// `/NAME/slow?ms=3000`, `/NAME/maintenance` and `/NAME/recover` change how one behaves.
 fn control(standins: &[Standin], asked: &Asked) -> Answer {
     if asked.method == "GET" && asked.path == "/" {
@@ -243,6 +263,9 @@ fn control(standins: &[Standin], asked: &Asked) -> Answer {
     let Some(behaviour) = found.and_then(|it| it.behaviour.as_ref()) else {
         return respond::not_found();
     };
+    if (asked.method.as_str(), *act) == ("GET", "alerts") {
+        return Answer::json(200, &behaviour.alerts());
+    }
     if asked.method != "POST" {
         return respond::method_not_allowed("POST");
     }

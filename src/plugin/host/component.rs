@@ -11,6 +11,7 @@ use crate::plugin::host::guest::{self, Code, Exports, Guest};
 use crate::plugin::host::state::{Sandbox, State};
 use crate::plugin::host::{Host, checked, describe, filter, formatter, policy};
 use crate::plugin::limits::Limits;
+use crate::plugin::schema::validate;
 use crate::plugin::{Called, Check, Class, Digest, Fault, Info, Issue, Kind, Refusal};
 
 /// The interface with the functions that every component has.
@@ -196,11 +197,6 @@ fn undescribed(fault: &Fault) -> Refusal {
         Fault::Timeout { .. } => refusal.advice("`describe` returns constants; compute nothing"),
         _ => refusal,
     }
-}
-
-/// Against the component's own schema.
-fn validate(_schema: &str, _settings: &Value) -> Result<Vec<Issue>, Refusal> {
-    Ok(Vec::new())
 }
 
 /// What is needed to link.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use crate::plugin::host::bindings as wit;
 use crate::plugin::host::checked::{Checked, TEXT_BYTES, invalid, most, pairs, short, text};
+use crate::plugin::schema::validate;
 use crate::plugin::{DeclaredMetric, Fault, Info, Refusal};
 
 const NAME_BYTES: usize = 48;
@@ -26,7 +27,11 @@ pub(super) fn info(info: wit::Info) -> Result<Info, Vec<Refusal>> {
         metrics(&info.metrics),
         pairs("extra", &info.extra, TEXT_BYTES),
     ];
-    let refused: Vec<Refusal> = checks.into_iter().filter_map(Result::err).map(refusal).collect();
+    let mut refused: Vec<Refusal> =
+        checks.into_iter().filter_map(Result::err).map(refusal).collect();
+    if refused.is_empty() {
+        refused.extend(schema(&info));
+    }
     if !refused.is_empty() {
         return Err(refused);
     }
@@ -42,6 +47,22 @@ pub(super) fn info(info: wit::Info) -> Result<Info, Vec<Refusal>> {
         wants: info.wants,
         metrics: info.metrics.into_iter().map(metric).collect(),
     })
+}
+
+/// What is wrong with the schema: with itself, or with the example that it should describe.
+fn schema(info: &wit::Info) -> Option<Refusal> {
+    let schema = info.config_schema.as_deref()?;
+    let example = info.example_config.as_deref();
+    let settings = example.and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default();
+    match validate(schema, &settings) {
+        Err(refusal) => Some(refusal),
+        Ok(issues) => {
+            let issue = issues.first().filter(|_| example.is_some())?;
+            let (path, message) = (short(&issue.path), short(&issue.message));
+            let what = format!("an example-config that its own schema refuses: {path:?} {message}");
+            Some(refusal(Fault::Invalid { what }))
+        }
+    }
 }
 
 fn refusal(fault: Fault) -> Refusal {

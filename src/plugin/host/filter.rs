@@ -97,6 +97,11 @@ impl Instance {
         self.store.data().limiter.memory_bytes()
     }
 
+    /// What it has cost since it was made; only with an engine that counts.
+    pub fn fuel(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX.saturating_sub(left))
+    }
+
     fn lend(&mut self, facts: &mut Facts, said: &mut Said, asked: bool) {
         let state = self.store.data_mut();
         state.asked = asked;

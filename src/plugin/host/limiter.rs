@@ -90,3 +90,63 @@ impl ResourceLimiter for Limiter {
         self.limits.memories
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::ResourceLimiter as _;
+
+    use super::{ELEMENT_BYTES, Limiter, OverMemory};
+    use crate::plugin::limits::Limits;
+    use crate::plugin::{Class, Kind};
+
+    const PAGE: usize = 64 * 1024;
+
+    fn limiter() -> Limiter {
+        let limits = Limits::of(Kind::Filter, Class::Default);
+        Limiter::new(Limits { memory_bytes: 10 * PAGE, table_elements: 100, ..limits })
+    }
+
+    #[test]
+    fn memories_are_limited_by_their_sum() {
+        // Current size, wanted size, declared maximum; whether it grows (`None`: the call ends), the sum after it.
+        let steps = [
+            (0, 2, None, Some(true), 2),
+            (0, 3, Some(20), Some(true), 5),
+            (2, 4, None, Some(true), 7),
+            (3, 6, None, Some(true), 10),
+            (4, 5, None, None, 10),
+            (0, 1, None, None, 10),
+            (4, 9, Some(8), Some(false), 10),
+            (0, 0, None, Some(true), 10),
+        ];
+        let mut limiter = limiter();
+        for (number, (current, wanted, maximum, grows, sum)) in steps.into_iter().enumerate() {
+            let maximum = maximum.map(|it: usize| it * PAGE);
+
+            let found = limiter.memory_growing(current * PAGE, wanted * PAGE, maximum);
+
+            match (found, grows) {
+                (Ok(found), Some(grows)) => assert_eq!(found, grows, "step {number}"),
+                (Err(error), None) => {
+                    let over = error.downcast_ref::<OverMemory>().expect("its own error");
+                    assert_eq!(over.limit, 10 * PAGE, "step {number}");
+                }
+                (found, expected) => panic!("step {number}: {found:?}, not {expected:?}"),
+            }
+            assert_eq!(limiter.memory_bytes(), sum * PAGE, "step {number}");
+        }
+    }
+
+    #[test]
+    fn tables_are_limited_by_their_sum_and_told_in_bytes() {
+        let mut limiter = limiter();
+        assert!(limiter.table_growing(0, 60, None).expect("room"));
+        assert!(limiter.table_growing(0, 40, None).expect("room"));
+
+        let error = limiter.table_growing(40, 41, None).expect_err("no room");
+
+        let over = error.downcast_ref::<OverMemory>().expect("its own error");
+        assert_eq!(over.limit, 100 * ELEMENT_BYTES);
+        assert_eq!(limiter.memory_bytes(), 0);
+    }
+}

@@ -41,7 +41,7 @@ use crate::plugin::limits::Limits;
 use crate::plugin::{Class, DeclaredMetric, Kind, Refusal};
 
 pub use cache::Artifact;
-pub use compile::{Compiler, From};
+pub use compile::{COMMAND, Compiler, From, Way, compile_piped};
 pub use component::Component;
 pub use filter::{FilterDecision, FilterReply, HeaderOp, Instance};
 pub use inspect::{Inspection, expect_kind, inspect};

@@ -1,12 +1,15 @@
 //! The reference components in the sandbox: described, configured, tested, called; and what the sandbox refuses.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Component, FilterDecision, Host, Purpose, inspect};
 use crate::model::alert::{Event, Phase};
 use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Severity, Source, Window};
 use crate::plugin::facts::{Fact, Facts};
-use crate::plugin::{Class, Kind, Said};
+use crate::plugin::host::state::State;
+use crate::plugin::limits::Limits;
+use crate::plugin::{Class, DeclaredMetric, Kind, Level, MetricKind, Said};
 
 fn load(host: &Host, name: &str, kind: Kind) -> Component {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("plugins/dist").join(name);
@@ -105,7 +108,6 @@ fn a_filter_asks_and_decides_again_and_again_in_one_instance() {
     let host = Host::start(Purpose::Serve).expect("an engine");
     let filter = load(&host, "require-header", Kind::Filter);
     let settings = filter.info().example_config.clone().expect("an example");
-    eprintln!("{settings}");
     let mut instance = filter.instance(&settings).expect("an instance");
     let (mut facts, mut said) = (Facts::default(), Said::default());
     let mut memory = None;
@@ -117,7 +119,7 @@ fn a_filter_asks_and_decides_again_and_again_in_one_instance() {
         assert!(matches!(refused, FilterDecision::Reply(_)), "{refused:?}");
         assert_eq!(facts.get(Fact::Path), Some(&b"/api/signal"[..]), "the facts come back");
 
-        facts.add_header(b"X-Tenant", b"acme");
+        facts.add_header(b"X-Tenant", b"eu-acme");
         let passed = instance.on_request(&mut facts, &mut said).expect("a decision");
         assert!(!matches!(passed, FilterDecision::Reply(_)), "{passed:?}");
         let now = instance.memory_bytes();
@@ -135,4 +137,39 @@ fn fuel_is_counted_for_measuring_and_is_the_same_each_time() {
     let counted: Vec<_> = (0..3).map(fuel).collect();
     assert!(counted.iter().all(|it| it.is_some_and(|it| it > 0)), "{counted:?}");
     assert!(counted.windows(2).all(|it| it.first() == it.last()), "{counted:?}");
+}
+
+#[test]
+fn what_a_guest_says_is_kept_within_its_limits() {
+    let host = Host::start(Purpose::Serve).expect("an engine");
+    let metric =
+        |name: &str, kind| DeclaredMetric { name: name.to_owned(), help: String::new(), kind };
+    let declared = vec![metric("seen", MetricKind::Counter), metric("level", MetricKind::Gauge)];
+    let limits = Limits::of(Kind::Filter, Class::Default);
+    let sandbox = Arc::new(host.sandbox(limits, declared));
+    let mut store = State::store(host.engine(), &sandbox);
+    let state = store.data_mut();
+    state.begin();
+
+    let kept = (0..100).filter(|_| state.takes_line()).count();
+    assert_eq!((kept, state.said.lines_dropped), (32, 68));
+
+    let given = [
+        ("seen", 1.0),
+        ("seen", -1.0),
+        ("level", -1.0),
+        ("level", f64::NAN),
+        ("seen", f64::INFINITY),
+        ("undeclared", 1.0),
+        ("", 1.0),
+    ];
+    for (name, value) in given {
+        state.record(state.metric(name), value);
+    }
+    assert_eq!(state.said.metrics, [(0, 1.0), (1, -1.0)]);
+    assert_eq!(state.said.metrics_dropped, 5);
+    (0..100).for_each(|_| state.record(Some(1), 0.5));
+    assert_eq!((state.said.metrics.len(), state.said.metrics_dropped), (64, 43));
+
+    assert_eq!(state.line(Level::Info, &"x".repeat(9_999)).text.len(), 2048);
 }

@@ -335,9 +335,11 @@ impl Assembly<'_> {
         if let Some(known) = known.filter(same) {
             return known;
         }
-        let filter = RequestFilter::new(next_id(), plugin, acting, used.on_failure, headers);
+        let filter = RequestFilter::new(next_id(), plugin, acting, used.on_failure, headers)
+            .backed_by(&self.plugins.backing);
+        // Here already, so that the first requests find instances. A fault is the first request's to meet: it counts there.
         if let Err(fault) = filter.prepare() {
-            tracing::warn!(plugin = filter.plugin, %fault, "no instance of a filter can be made yet");
+            tracing::warn!(plugin = filter.plugin, %fault, "no instance of the filter can be made");
         }
         let filter = Arc::new(filter);
         let place = used.place.clone();

@@ -44,6 +44,7 @@ fn window(samples: Vec<Sample>) -> Window {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "each call writes its settings in place")]
 fn judge(settings: Value, samples: Vec<Sample>) -> (Health, String, String) {
     let verdict = Threshold::new(&settings).unwrap().judge(&window(samples));
     (verdict.status, verdict.code, verdict.detail)

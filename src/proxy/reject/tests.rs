@@ -104,6 +104,7 @@ fn status_code_grpc_status_and_fields_of_every_refusal() {
         (502, "upstream-closed", 14, None, Some("connection_terminated")),
         (504, "upstream-timeout", 4, None, Some("http_response_timeout")),
         (504, "request-timeout", 4, None, Some("http_response_timeout")),
+        (503, "filter-failed", 14, Some("5"), Some("proxy_internal_error")),
         (500, "internal", 13, None, Some("proxy_internal_error")),
     ];
     assert_eq!(rows.len(), all().len());

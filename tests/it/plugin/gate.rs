@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::LOOP;
 use super::assemble::{Decision, Guest, stamped};
-use super::stand::{NAME, Stand, counted, refused, saying, setup, status};
+use super::stand::{NAME, Stand, refused, saying, setup, status};
 use crate::support::gateway::Gateway;
 use crate::support::{OPERATOR, Upstream, until};
 
@@ -19,7 +19,7 @@ fn bad_components() -> Vec<Case> {
         ("half a file", good[..good.len() / 2].to_vec(), &["not-a-component"]),
         ("a core module", filter().module(), &["not-a-component"]),
         ("9 MiB", stamped(&good, &vec![0; 9 << 20]), &["too-large"]),
-        ("a policy", Guest::policy().build(), &["wrong-world", "wrong-kind"]),
+        ("a policy", Guest::policy().build(), &["wrong-world", "kind"]),
         ("two worlds", filter().in_world("both").build(), &["wrong-world"]),
         ("no world", filter().in_world("neither").build(), &["wrong-world"]),
         ("a clock", filter().in_world("clocked").build(), &["import"]),
@@ -52,7 +52,7 @@ fn bad_components() -> Vec<Case> {
 fn bad_components_are_refused_visibly_while_the_active_one_goes_on() {
     let stand = Stand::with(&saying("one"));
     assert_eq!(stand.ask(), (200, "one".to_owned()));
-    let active = stand.status()["digest"].clone();
+    let active = stand.active();
     let (stop, served, failed) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -77,8 +77,7 @@ fn bad_components_are_refused_visibly_while_the_active_one_goes_on() {
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for (what, wasm, codes) in bad_components() {
                 let before = served.load(Ordering::Relaxed);
-                stand.replace(&wasm);
-                let status = stand.status();
+                let status = stand.replace(&wasm);
                 let found = refused(&status);
                 assert!(
                     found.iter().any(|it| codes.contains(&it.as_str())),
@@ -86,11 +85,10 @@ fn bad_components_are_refused_visibly_while_the_active_one_goes_on() {
                 );
                 assert_eq!(status["digest"], active, "{what}: another one acts");
                 assert!(served.load(Ordering::Relaxed) > before, "{what}: requests stood still");
-                let log = stand.gate.output();
-                assert!(
-                    log.contains(codes[0]) || log.contains("refused"),
-                    "{what} is not in the log"
-                );
+                until(&format!("{what} in the log"), || {
+                    let log = stand.gate.output();
+                    codes.iter().any(|it| log.contains(it))
+                });
             }
         }));
         stop.store(true, Ordering::Relaxed);
@@ -131,10 +129,15 @@ fn an_endless_filter_costs_its_budget_until_it_is_put_away() {
             stand.expect_plain();
         }
     }
-    let status = stand.status();
-    let (calls, faults) = (counted(&status, "calls"), counted(&status, "faults"));
-    assert!(faults > 0 && calls < 120, "{calls} calls, {faults} faults: {status}");
-    assert!(stand.gate.metric("headgate_plugin_calls_total", "outcome=\"timeout\"") > 0.0);
+    // Most requests were refused without asking it: it was put away.
+    let counted = |labels| stand.gate.metric("headgate_plugin_calls_total", labels);
+    let (calls, timeouts) = (counted(""), counted("outcome=\"timeout\""));
+    assert!(
+        timeouts > 0.0 && calls < 100.0,
+        "{calls} calls, {timeouts} too long: {}",
+        stand.status()
+    );
+    assert_eq!(stand.status()["state"], "quarantined", "{}", stand.status());
     assert!(stand.upstream.received().iter().all(|it| !it.path_is_under("/f")));
     stand.replace(&saying("one"));
     until("the good one acts", || stand.ask() == (200, "one".to_owned()));
@@ -188,22 +191,16 @@ fn what_a_filter_forges_reaches_nobody() {
 
 #[test]
 fn a_filter_that_leaks_is_recycled() {
-    let leak = "(memory.fill (i32.mul (memory.grow (i32.const 4)) (i32.const 65536)) (i32.const 1) \
-         (i32.const 262144)) $right";
+    // One page a request: without another instance the end of its memory would come after a thousand of them.
+    let leak = "(drop (memory.grow (i32.const 1))) $right";
     let stand = Stand::with(&Guest::filter().body("on-request", leak).build());
+    stand.active();
     let mut client = stand.gate.connect();
-    let mut answers = Vec::new();
-    let mut ask = |count: usize| {
-        for _ in 0..count {
-            let answer = client.get("/f/x", "").response();
-            answers.push(answer.status);
-        }
-        stand.gate.memory()
-    };
-    let before = ask(300);
-    let after = ask(1500);
-    assert!(answers.iter().all(|it| *it == 200), "{answers:?}");
-    assert!(after < before + (96 << 20), "{} MiB, then {} MiB", before >> 20, after >> 20);
+    for round in 0..4000 {
+        let answer = client.get("/f/x", "").response();
+        assert_eq!(answer.status, 200, "request {round}: {}\n{}", answer.text(), stand.status());
+    }
+    assert!(stand.gate.metric("headgate_plugin_calls_total", "outcome=\"memory\"") < 0.5);
 }
 
 #[test]
@@ -234,8 +231,7 @@ fn a_looping_policy_is_proven_and_refused_while_requests_go_on() {
         .only_service("app", &upstream, &format!("health: {{ policy: {NAME} }}"))
         .route("path: /, service: app, access: public");
     let stand = Stand::of(policy, upstream, &Guest::policy().build());
-    let active = stand.status()["digest"].clone();
-    assert!(active.is_string(), "{}", stand.status());
+    let active = stand.active();
     for (what, guest) in [
         ("self-test", Guest::policy().body("self-test", LOOP)),
         ("describe", Guest::policy().body("describe", LOOP)),
@@ -291,7 +287,7 @@ fn bad_components_that_are_pushed_are_refused_with_every_reason() {
         let path = format!("/api/admin/headgate/plugins/push?plugin={NAME}{more}");
         stand.gate.admin_post(&path).body(wasm).send()
     };
-    let active = stand.status()["digest"].clone();
+    let active = stand.active();
     for (what, wasm, codes) in bad_components() {
         let answer = push(&wasm, "");
         assert!((400..500).contains(&answer.status), "{what}: {} {}", answer.status, answer.text());

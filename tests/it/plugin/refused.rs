@@ -60,7 +60,7 @@ fn bytes_that_are_no_component() {
     ];
     for (what, bytes) in cases {
         let found = refusals(&bytes, what);
-        let known = ["not-a-component", "wrong-world"];
+        let known = ["not-a-component", "wrong-world", "precompiled"];
         assert!(found.iter().any(|it| known.contains(&it.code)), "{what}: {found:?}");
     }
     let found = expect_code(&Guest::policy().module(), "not-a-component", "a core module");
@@ -247,6 +247,13 @@ fn descriptions_that_lie_or_babble() {
             }),
         ),
         ("an example that is no JSON", info(|it| it.example = Some("{'a'}".into()))),
+        (
+            "an example that its schema refuses",
+            info(|it| {
+                it.schema = Some("{\"required\": [\"a\"]}".into());
+                it.example = Some("{}".into());
+            }),
+        ),
         ("33 wants", info(|it| it.wants = vec!["header:a".into(); 33])),
         ("17 metrics", metrics(numbered(17))),
         ("10,000 metrics", metrics(numbered(10_000))),

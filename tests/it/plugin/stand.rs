@@ -3,10 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
+use headgate::plugin::Digest;
 use serde_json::Value;
 
 use super::assemble::{Decision, Guest};
 use crate::support::gateway::TempDir;
+use crate::support::wait::until_some;
 use crate::support::{Gateway, RawUpstream, Setup, Upstream};
 
 /// The name of the plugin in the config, and of the file.
@@ -55,10 +57,29 @@ impl Stand {
         Self { gate, upstream }
     }
 
-    /// Renames new bytes over the file and makes the gate look, as an operator in a hurry does.
-    pub(crate) fn replace(&self, wasm: &[u8]) {
+    /// Renames new bytes over the file, makes the gate look, and waits until it has made up its mind about them.
+    #[track_caller]
+    pub(crate) fn replace(&self, wasm: &[u8]) -> Value {
+        let before = self.status()["refused"].clone();
         self.put(wasm);
         self.gate.admin_post("/api/admin/headgate/reload").send();
+        let digest = Digest::of(wasm).to_string();
+        until_some("a decision on the new component", || {
+            let status = self.status();
+            let refused = &status["refused"];
+            let acts = status["digest"].as_str() == Some(&digest);
+            // Of a file that is too large nobody takes the digest.
+            (acts || (refused.is_object() && *refused != before)).then_some(status)
+        })
+    }
+
+    /// Waits until the component that the gate began with acts; its digest.
+    #[track_caller]
+    pub(crate) fn active(&self) -> Value {
+        until_some("a component that acts", || {
+            let digest = self.status()["digest"].clone();
+            digest.is_string().then_some(digest)
+        })
     }
 
     /// Renames new bytes over the file.
@@ -104,9 +125,4 @@ pub(crate) fn refused(status: &Value) -> Vec<String> {
     let reasons = status.pointer("/refused/reasons").and_then(Value::as_array);
     let code = |it: &Value| it.get("code").and_then(Value::as_str).map(str::to_owned);
     reasons.into_iter().flatten().filter_map(code).collect()
-}
-
-/// A number out of the first use.
-pub(crate) fn counted(status: &Value, field: &str) -> u64 {
-    status.pointer(&format!("/uses/0/{field}")).and_then(Value::as_u64).unwrap_or(0)
 }

@@ -49,6 +49,10 @@ impl Setup {
 
     /// One more service at a URL.
     pub(crate) fn service_at(mut self, name: &str, url: &str, more: &str) -> Self {
+        // Tests of other things compile no plugins, and no second generation follows the first.
+        let health = if more.contains("health:") { "" } else { ", health: { policy: native }" };
+        let more = format!("{more}{health}");
+        let more = more.trim_start_matches(',');
         self.services.push(format!("{name}: {{ upstreams: [\"{url}\"], {more} }}"));
         self
     }
@@ -135,6 +139,9 @@ impl Setup {
             yaml.push_str("cores: 1\n");
         }
         yaml.push_str("state: \"{dir}/state\"\n");
+        if !has("alerts") {
+            yaml.push_str("alerts: { formatter: native }\n");
+        }
         for line in &self.top {
             let _ = writeln!(yaml, "{line}");
         }

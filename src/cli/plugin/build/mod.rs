@@ -12,7 +12,6 @@ use anyhow::Context as _;
 
 use crate::cli::plugin::{Granted, check};
 use crate::cli::{Output, Usage, exit};
-use crate::plugin::Class;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -119,6 +118,3 @@ fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
         })
         .with_context(|| format!("cannot write {}", path.display()))
 }
-
-/// The class that a folder's plugin is first tried in.
-pub(super) const FIRST_CLASS: Class = Class::Default;

@@ -232,7 +232,7 @@ fn has_function(types: &Types, export: &str, function: &str) -> bool {
 
 fn refuse_invalid(error: &wasmparser::BinaryReaderError, len: usize) -> Refusal {
     let (message, at) = (error.message(), error.offset());
-    if message.starts_with("unexpected end") || at as usize >= len {
+    if message.starts_with("unexpected end") || at >= len {
         return invalid(format!("it is cut off after {len} bytes ({message})"))
             .advice("Copy or build it again; write under another name first, then rename.");
     }

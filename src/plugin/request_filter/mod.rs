@@ -17,6 +17,7 @@ use crate::plugin::budget::{BackOff, Began, Budget, SHARE, WINDOW};
 use crate::plugin::facts::Facts;
 use crate::plugin::host::{FilterDecision, FilterReply, HeaderOp, Instance};
 use crate::plugin::registry::acting::Acting;
+use crate::plugin::registry::backing::Backing;
 use crate::plugin::spares::{Spares, later};
 
 /// Calls after which an instance is changed for a fresh one.
@@ -25,6 +26,8 @@ const CALLS_MAX: u32 = 10_000;
 const AGE_MAX: Duration = Duration::from_secs(60);
 /// How often its memory is looked at; twice what it began with is enough to change it.
 const CALLS_PER_LOOK: u32 = 64;
+/// Calls of an instance that are recorded at first; later every 64th.
+const RECORDED_FIRST: u32 = 32;
 
 /// What becomes of a request whose filter gives no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub struct RequestFilter {
     /// Instances that no core has taken yet.
     pub spares: Spares<Instance>,
     pub back_off: BackOff,
+    /// Has the recorder that keeps some requests for the proof of a later component; `None` in tools and tests.
+    backing: Option<Arc<Backing>>,
 }
 
 impl RequestFilter {
@@ -63,7 +68,21 @@ impl RequestFilter {
         headers: Vec<String>,
     ) -> Self {
         let (spares, back_off) = (Spares::default(), BackOff::default());
-        Self { id, plugin, component, on_failure, headers, spares, back_off }
+        Self { id, plugin, component, on_failure, headers, spares, back_off, backing: None }
+    }
+
+    /// With a recorder.
+    #[must_use]
+    pub fn backed_by(self, backing: &Arc<Backing>) -> Self {
+        Self { backing: Some(Arc::clone(backing)), ..self }
+    }
+
+    /// Records what this filter was shown; never waits.
+    fn record(&self, acting: &Acting, facts: &Facts) {
+        if let Some(backing) = &self.backing {
+            let now = UnixMs(facts.now_ms);
+            backing.recorder.facts(&acting.place, &facts.as_seen(), now);
+        }
     }
 
     /// Makes the instances that are lacking, so that the first requests find some. Blocks; call it off the data threads,
@@ -274,8 +293,11 @@ impl CoreFilters {
         let outcome = running.instance.on_request(facts, &mut self.said);
         let took = began.took();
         running.calls += 1;
+        if running.calls <= RECORDED_FIRST || running.calls.is_multiple_of(CALLS_PER_LOOK) {
+            filter.record(acting, facts);
+        }
         acting.called(outcome.as_ref().err(), took.cpu.unwrap_or(took.wall));
-        if self.said != Said::default() {
+        if !is_silent(&self.said) {
             acting.said(&self.said);
             self.said = Said::default();
         }
@@ -354,6 +376,11 @@ impl Running {
 /// Memory is what it was at first, and what it is now.
 fn is_used_up(calls: u32, age: Duration, (first, now): (usize, usize)) -> bool {
     calls >= CALLS_MAX || age >= AGE_MAX || (now > first && now >= first.saturating_mul(2))
+}
+
+fn is_silent(said: &Said) -> bool {
+    let Said { lines, lines_dropped, metrics, metrics_dropped } = said;
+    lines.is_empty() && metrics.is_empty() && *lines_dropped == 0 && *metrics_dropped == 0
 }
 
 /// Dropping takes system calls; the other thread has time for them.
