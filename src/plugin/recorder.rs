@@ -16,7 +16,7 @@ const INPUTS: usize = 256;
 const BYTES: usize = 2 * 1024 * 1024;
 
 /// Time between two requests of a route that are recorded, so that they come from more than one moment.
-const SAMPLE_MS: u64 = 100;
+pub(crate) const SAMPLE_MS: u64 = 100;
 
 /// One recorded input.
 #[derive(Clone, Debug)]
@@ -24,6 +24,29 @@ pub enum Input {
     Window(Arc<Window>),
     Event(Arc<Event>),
     Facts(Arc<Facts>),
+}
+
+impl Input {
+    pub(crate) fn as_window(&self) -> Option<&Window> {
+        match self {
+            Self::Window(it) => Some(it),
+            Self::Event(_) | Self::Facts(_) => None,
+        }
+    }
+
+    pub(crate) fn as_event(&self) -> Option<&Event> {
+        match self {
+            Self::Event(it) => Some(it),
+            Self::Window(_) | Self::Facts(_) => None,
+        }
+    }
+
+    pub(crate) fn as_facts(&self) -> Option<&Facts> {
+        match self {
+            Self::Facts(it) => Some(it),
+            Self::Window(_) | Self::Event(_) => None,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

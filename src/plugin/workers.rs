@@ -136,7 +136,7 @@ mod tests {
         let blocked = Arc::new(Mutex::new(blocked));
         for _ in 0..THREADS + QUEUE {
             let blocked = Arc::clone(&blocked);
-            let job: Job = Box::new(move || drop(blocked.lock().unwrap().recv()));
+            let job: Job = Box::new(move || assert!(blocked.lock().unwrap().recv().is_err()));
             let mut job = Some(job);
             // The threads take the first jobs off the queue when they get to it.
             while let Some(it) = job.take() {

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod escape;
 mod exposition;
+mod guest_metric;
 mod line;
 pub mod logs;
 pub mod metrics;

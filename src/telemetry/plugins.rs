@@ -10,6 +10,8 @@ use prometheus_client::encoding::{MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use crate::telemetry::exposition::{Exposition, counter, gauge};
+use crate::telemetry::guest_metric::GUEST_BOUNDS;
+pub use crate::telemetry::guest_metric::{GuestKind, GuestMetric};
 
 /// Upper bounds of the duration buckets in nanoseconds; the last bucket has none.
 const BOUNDS_NS: [u64; 13] = [
@@ -27,9 +29,6 @@ const BOUNDS_NS: [u64; 13] = [
     100_000_000,
     500_000_000,
 ];
-
-/// Upper bounds of a guest's histogram: what they measure is not known, so a wide scale.
-const GUEST_BOUNDS: [f64; 10] = [0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 100.0, 1_000.0, 10_000.0];
 
 /// How a call ended: label `outcome` of `headgate_plugin_calls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,53 +144,6 @@ impl PluginCounts {
     /// A formatter would have kept back what must go out.
     pub fn suppression_denied(&self) {
         self.suppressions_denied.fetch_add(1, Relaxed);
-    }
-}
-
-/// How the values of a guest's metric add up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuestKind {
-    Counter,
-    Gauge,
-    Histogram,
-}
-
-/// One metric of a guest at one place. Values that make no sense for its kind are left out.
-#[derive(Debug)]
-pub struct GuestMetric {
-    kind: GuestKind,
-    /// Bits of an `f64`: the sum, or the last value.
-    value: AtomicU64,
-    buckets: [AtomicU64; GUEST_BOUNDS.len() + 1],
-}
-
-impl GuestMetric {
-    fn new(kind: GuestKind) -> Self {
-        Self { kind, value: AtomicU64::new(0), buckets: Default::default() }
-    }
-
-    /// A value of the guest.
-    pub fn record(&self, value: f64) {
-        if !value.is_finite() || (self.kind == GuestKind::Counter && value < 0.0) {
-            return;
-        }
-        match self.kind {
-            GuestKind::Gauge => self.value.store(value.to_bits(), Relaxed),
-            GuestKind::Counter => self.sum(value),
-            GuestKind::Histogram => {
-                self.sum(value);
-                add(&self.buckets, GUEST_BOUNDS.partition_point(|bound| *bound < value));
-            }
-        }
-    }
-
-    fn sum(&self, value: f64) {
-        let more = |bits| Some((f64::from_bits(bits) + value).to_bits());
-        let _ = self.value.fetch_update(Relaxed, Relaxed, more);
-    }
-
-    fn read(&self) -> f64 {
-        f64::from_bits(self.value.load(Relaxed))
     }
 }
 
@@ -346,7 +298,7 @@ impl Table {
         )
     }
 
-    /// A counter by plugin and another closed label; zeros are left out but for the first.
+    /// A counter by plugin and another closed label.
     fn labelled(
         &self,
         page: &mut Exposition<'_>,
@@ -469,7 +421,7 @@ mod tests {
         for line in [
             "headgate_plugin_calls_total{plugin=\"slo\",outcome=\"ok\"} 1",
             "headgate_plugin_calls_total{plugin=\"slo\",outcome=\"timeout\"} 1",
-            "headgate_plugin_call_duration_seconds_bucket{le=\"1e-06\",plugin=\"slo\"} 0",
+            "headgate_plugin_call_duration_seconds_bucket{le=\"0.001\",plugin=\"slo\"} 1",
             "headgate_plugin_call_duration_seconds_count{plugin=\"slo\"} 2",
             "headgate_plugin_fallbacks_total{plugin=\"slo\"} 1",
             "headgate_plugin_swaps_total{plugin=\"slo\",result=\"quarantined\"} 1",
@@ -500,7 +452,7 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &again));
         assert!(metrics.guest(("x", "", GuestKind::Gauge), "b", "alerts").is_none());
         first.record(-1.0);
-        assert!(first.read().abs() < f64::EPSILON);
+        assert!(first.read().abs() < f64::EPSILON, "a counter does not fall");
     }
 
     #[test]

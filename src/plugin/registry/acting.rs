@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::model::UnixMs;
+use crate::plugin::facts::Facts;
 use crate::plugin::host::Component;
+use crate::plugin::recorder::SAMPLE_MS;
 use crate::plugin::registry::Place;
+use crate::plugin::registry::backing::Backing;
 use crate::plugin::registry::conduct::Conduct;
 use crate::plugin::registry::voice::{Speaker, Voice};
 use crate::plugin::{Fault, Said, Spent};
@@ -28,6 +31,8 @@ pub struct Acting {
     id: u64,
     counters: Counters,
     suspended_until: AtomicU64,
+    /// When a request was last recorded.
+    recorded: AtomicU64,
     shared: Shared,
 }
 
@@ -47,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) counts: Arc<PluginCounts>,
     /// One for each of `info.metrics`, in its order.
     pub(crate) metrics: Arc<[Option<Arc<GuestMetric>>]>,
+    /// Where requests are recorded.
+    pub(crate) backing: Option<Arc<Backing>>,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -73,6 +80,7 @@ impl Acting {
             id: next_id(),
             counters: Counters::default(),
             suspended_until: AtomicU64::new(0),
+            recorded: AtomicU64::new(0),
             shared,
         }
     }
@@ -84,6 +92,7 @@ impl Acting {
             voice: Arc::default(),
             counts: Arc::default(),
             metrics: Arc::default(),
+            backing: None,
         };
         let grants = component.info().wants.clone();
         Arc::new(Self::new(plugin.to_owned(), place, (component, grants), settings.into(), shared))
@@ -151,6 +160,17 @@ impl Acting {
     /// Keeps an input on which it failed for the author; JSON.
     pub fn poisoned(&self, fault: &Fault, input: String) {
         self.shared.conduct.poisoned(fault, input, UnixMs::now());
+    }
+
+    /// A filter is about to be asked about this request: keeps one now and then, on which candidates are tried. Never blocks;
+    /// mostly one atomic.
+    pub fn sees(&self, facts: &Facts) {
+        let now = facts.now_ms;
+        let due = now.saturating_sub(self.recorded.load(Relaxed)) >= SAMPLE_MS;
+        if let Some(backing) = self.shared.backing.as_ref().filter(|_| due) {
+            self.recorded.store(now, Relaxed);
+            backing.recorder.facts(&self.place, facts, UnixMs(now));
+        }
     }
 
     /// Whether the operator lets the component do this (`action:alert`).

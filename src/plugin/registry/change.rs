@@ -38,7 +38,7 @@ impl Plugins {
             .map_err(|it| vec![Refusal::new("busy", it.to_string())])?;
         let version = proven.map_err(|failed| {
             if !options.dry_run {
-                self.refused(plugin, Some(digest), failed.reasons());
+                self.refused(plugin, Some(digest), &failed.reasons());
             }
             failed.reasons()
         })?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::UnixMs;
+use crate::model::alert::Event;
 use crate::plugin::host::Component;
 use crate::plugin::recorder::Input;
 use crate::plugin::registry::entries::{Besides, Live, Version};
@@ -10,8 +11,7 @@ use crate::plugin::registry::kept::Slot;
 use crate::plugin::registry::prove::{Loaded, settings_text};
 use crate::plugin::registry::replay::{Trial, refusal};
 use crate::plugin::registry::sources::{self, Found, Origin};
-use crate::plugin::registry::start::VERIFYING;
-use crate::plugin::registry::status::{Proof, Refused};
+use crate::plugin::registry::status::Proof;
 use crate::plugin::registry::{Note, Place, Plugins, Spec, Use};
 use crate::plugin::threshold::Threshold;
 use crate::plugin::{Check, Digest, Refusal};
@@ -33,7 +33,7 @@ pub(crate) struct Failed {
     pub(crate) digest: Option<Digest>,
     pub(crate) notes: Vec<Note>,
     /// It is good in itself but does not suit all uses.
-    partly: Option<(Arc<Version>, Vec<bool>)>,
+    pub(crate) partly: Option<(Arc<Version>, Vec<bool>)>,
 }
 
 impl Failed {
@@ -115,7 +115,7 @@ impl Plugins {
         Err(Failed { digest: Some(found.digest), notes, partly: Some((version, fits)) })
     }
 
-    fn version(
+    pub(crate) fn version(
         &self,
         found: &Found,
         loaded: &Loaded,
@@ -212,100 +212,6 @@ impl Plugins {
         trial.result()
     }
 
-    /// The candidate is not let in: what acts instead.
-    fn instead(
-        &self,
-        spec: &Spec,
-        uses: &[&Use],
-        failed: Failed,
-    ) -> (Option<Arc<Version>>, Vec<bool>, Vec<Note>) {
-        if failed.notes.iter().any(|it| it.refusal.code == VERIFYING) {
-            self.with(|it| it.entry(&spec.name).waits = true);
-            return (None, vec![false; uses.len()], failed.notes);
-        }
-        self.refused(&spec.name, failed.digest, failed.reasons());
-        let own_words = failed.notes.iter().all(|it| is_about_use(&it.refusal));
-        // A component that has acted before is not bad because the operator's new settings are: he must hear of those.
-        let settings_alone =
-            own_words && failed.digest.is_some_and(|it| self.has_acted(&spec.name, it));
-        if !settings_alone && let Some(version) = self.last_good(spec, uses, failed.digest) {
-            let calm = |it| Note { fatal: false, ..it };
-            let notes = failed.notes.into_iter().map(calm).collect();
-            return (Some(version), vec![true; uses.len()], notes);
-        }
-        let fatal = |it: Note| Note { fatal: is_about_use(&it.refusal), ..it };
-        let notes = failed.notes.into_iter().map(fatal).collect();
-        match failed.partly {
-            Some((version, fits)) => (Some(version), fits, notes),
-            None => (None, vec![false; uses.len()], notes),
-        }
-    }
-
-    /// Writes a refusal down; the same one again is not counted again.
-    pub(crate) fn refused(&self, plugin: &str, digest: Option<Digest>, reasons: Vec<Refusal>) {
-        let new = self.with(|it| {
-            let entry = it.entry(plugin);
-            let same = entry
-                .refused
-                .as_ref()
-                .is_some_and(|it| it.digest == digest && it.reasons == reasons);
-            if !same {
-                let at = UnixMs::now().rfc3339();
-                entry.refused = Some(Refused { digest, at, reasons: reasons.clone() });
-            }
-            !same
-        });
-        if new {
-            let counts = self.metrics.plugins().plugin(plugin);
-            counts.swapped(crate::telemetry::plugins::Swap::Refused);
-            let digest = digest.map_or_else(String::new, |it| it.short());
-            for reason in &reasons {
-                tracing::warn!(
-                    plugin,
-                    digest,
-                    code = reason.code,
-                    "a component is not let in: {reason}"
-                );
-            }
-        }
-    }
-
-    fn has_acted(&self, plugin: &str, digest: Digest) -> bool {
-        let live = self.with(|it| it.entry(plugin).acting.as_ref().map(|it| it.digest()));
-        live == Some(digest) || self.kept.good(plugin).iter().any(|it| it.digest == digest)
-    }
-
-    /// What acts now, or acted before a restart, if it suits all uses.
-    fn last_good(&self, spec: &Spec, uses: &[&Use], but: Option<Digest>) -> Option<Arc<Version>> {
-        let may = |digest| {
-            let conduct = self.with(|it| it.conducts.get(&digest).cloned());
-            Some(digest) != but && !conduct.is_some_and(|it| it.is_quarantined())
-        };
-        let suits =
-            |component: &Component| uses.iter().all(|it| self.prover.fits(component, it).is_ok());
-        let (acting, previous) = self.with(|it| {
-            let entry = it.entry(&spec.name);
-            (entry.acting.clone(), entry.previous.clone())
-        });
-        let in_memory = [acting, previous].into_iter().flatten();
-        let live = in_memory.filter(|it| may(it.digest())).find(|it| suits(&it.component));
-        if live.is_some() {
-            return live;
-        }
-        // Of what another process let in, a pin speaks for itself.
-        let kept = self.kept.good(&spec.name).into_iter();
-        let allowed = kept.filter(|it| spec.pin.is_none_or(|pin| pin == it.digest));
-        allowed.filter(|it| may(it.digest)).find_map(|it| {
-            let bytes = self.kept.good_bytes(&spec.name, it.digest)?;
-            let loaded = self.prover.load(&bytes, it.digest, spec.class).ok()?;
-            if !suits(&loaded.component) {
-                return None;
-            }
-            let found = Found { bytes, digest: it.digest, origin: Origin::Kept };
-            Some(Arc::new(self.version(&found, &loaded, Vec::new(), Trial::begin().result())))
-        })
-    }
-
     /// The candidate that is to run beside what acts.
     fn beside(
         &self,
@@ -361,7 +267,7 @@ impl Plugins {
 }
 
 /// Whether a reason lies in how the operator uses the component.
-fn is_about_use(refusal: &Refusal) -> bool {
+pub(crate) fn is_about_use(refusal: &Refusal) -> bool {
     matches!(refusal.code, "settings" | "kind")
 }
 
@@ -405,42 +311,21 @@ fn one_replay(
     let old = live.at(place);
     match place {
         Place::Service(name) => {
-            let windows: Vec<_> = inputs
-                .iter()
-                .filter_map(|it| match it {
-                    Input::Window(it) => Some(&**it),
-                    Input::Event(_) | Input::Facts(_) => None,
-                })
-                .collect();
+            let windows: Vec<_> = inputs.iter().filter_map(Input::as_window).collect();
             let native = live.policy(name).map_or_else(Threshold::default, |it| it.native.clone());
             trial.policy(&windows, (old.map(|it| &**it), &native), new);
         }
         Place::Alerts => {
-            let events: Vec<_> = inputs
-                .iter()
-                .filter_map(|it| match it {
-                    Input::Event(it) => Some(&**it),
-                    Input::Window(_) | Input::Facts(_) => None,
-                })
-                .collect();
+            let events: Vec<_> = inputs.iter().filter_map(Input::as_event).collect();
             let native = live.formatter.as_ref().map(|it| it.native.clone()).unwrap_or_default();
-            trial.formatter(
-                &events,
-                &|event| match old {
-                    Some(it) => it.component.format(&it.settings, event).outcome,
-                    None => Ok(Some(native.format(event))),
-                },
-                new,
-            );
+            let word = |event: &Event| match old {
+                Some(it) => it.component.format(&it.settings, event).outcome,
+                None => Ok(Some(native.format(event))),
+            };
+            trial.formatter(&events, &word, new);
         }
         Place::Route(..) => {
-            let requests: Vec<_> = inputs
-                .iter()
-                .filter_map(|it| match it {
-                    Input::Facts(it) => Some(&**it),
-                    Input::Window(_) | Input::Event(_) => None,
-                })
-                .collect();
+            let requests: Vec<_> = inputs.iter().filter_map(Input::as_facts).collect();
             trial.filter(&requests, old.map(|it| (&it.component, &*it.settings)), new);
         }
     }

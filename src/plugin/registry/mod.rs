@@ -10,6 +10,7 @@ mod change;
 mod conduct;
 mod decide;
 mod entries;
+mod fallback;
 mod kept;
 mod probation;
 mod prove;

@@ -26,6 +26,9 @@ const EXAMPLES: usize = 5;
 /// A policy as a function.
 type Judge<'a> = &'a dyn Fn(&Window, Option<&Saved>) -> Result<Verdict, Fault>;
 
+/// What came of the inputs, in their order.
+type Outcomes<'a, T> = &'a [Result<T, Fault>];
+
 /// What a replay showed so far, over all uses of the candidate.
 #[derive(Debug)]
 pub(crate) struct Trial {
@@ -75,7 +78,7 @@ impl Trial {
         let second = self.fold(windows, (&candidate, version));
         let before = self.fold(windows, (&acting, old_version));
         let name = |number: usize| windows.get(number).map_or(0, |it| it.now_ms).to_string();
-        self.compare(&name, &first, &second, Some(&before), verdict_text);
+        self.compare(&name, (&first, &second), Some(&before), verdict_text);
     }
 
     /// Folds a policy over windows from empty state, each with the policy's own memory and its own last word as `current`.
@@ -121,7 +124,7 @@ impl Trial {
         let candidate = |event: &Event| new.format(settings, event).outcome;
         let (first, second, before) = (run(&candidate), run(&candidate), run(old));
         let name = |number: usize| events.get(number).map_or("", |it| it.id.as_str()).to_owned();
-        self.compare(&name, &first, &second, Some(&before), message_text);
+        self.compare(&name, (&first, &second), Some(&before), message_text);
     }
 
     /// Requests of one route, against the filter that acts there, if any.
@@ -134,7 +137,7 @@ impl Trial {
         let (first, second) = (self.decisions(requests, new), self.decisions(requests, new));
         let before = old.map(|it| self.decisions(requests, it));
         let text = |it: &FilterDecision| format!("{it:?}");
-        self.compare(&|it| format!("request {it}"), &first, &second, before.as_deref(), text);
+        self.compare(&|it| format!("request {it}"), (&first, &second), before.as_deref(), text);
     }
 
     fn decisions(
@@ -162,9 +165,8 @@ impl Trial {
     fn compare<T: PartialEq>(
         &mut self,
         name: &dyn Fn(usize) -> String,
-        first: &[Result<T, Fault>],
-        second: &[Result<T, Fault>],
-        before: Option<&[Result<T, Fault>]>,
+        (first, second): (Outcomes<'_, T>, Outcomes<'_, T>),
+        before: Option<Outcomes<'_, T>>,
         text: impl Fn(&T) -> String,
     ) {
         for (number, (one, two)) in first.iter().zip(second).enumerate() {
@@ -261,8 +263,7 @@ mod tests {
         let before = before.map(outcomes);
         trial.compare(
             &|it| it.to_string(),
-            &outcomes(first),
-            &outcomes(second),
+            (&outcomes(first), &outcomes(second)),
             before.as_deref(),
             ToString::to_string,
         );

@@ -95,7 +95,13 @@ impl Plugins {
             };
             metrics.guest((&it.name, &it.help, kind), plugin, &place)
         });
-        Shared { conduct, voice, counts: metrics.plugin(plugin), metrics: guests.collect() }
+        Shared {
+            conduct,
+            voice,
+            counts: metrics.plugin(plugin),
+            metrics: guests.collect(),
+            backing: Some(Arc::clone(&self.backing)),
+        }
     }
 }
 

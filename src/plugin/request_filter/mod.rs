@@ -252,6 +252,7 @@ impl CoreFilters {
             acting.called(Some(&Fault::Busy), Duration::ZERO);
             return Err(Unanswered::Fault(Fault::Busy));
         };
+        acting.sees(facts);
         let began = Began::now(measure);
         let outcome = running.instance.on_request(facts, &mut self.said);
         let took = began.took();
