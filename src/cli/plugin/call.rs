@@ -120,9 +120,9 @@ pub(super) fn fresh(
         Input::Window(window) => {
             let called = component.evaluate(settings, window, prior);
             let state = called.outcome.as_ref().ok().and_then(|it| it.state.clone());
-            Answer { state, ..Answer::of(called, |it| plain(it)) }
+            Answer { state, ..Answer::of(called, plain) }
         }
-        Input::Event(event) => Answer::of(component.format(settings, event), |it| plain(it)),
+        Input::Event(event) => Answer::of(component.format(settings, event), plain),
         Input::Request(request) => {
             let begin = Instant::now();
             let mut answer = match component.instance(settings) {

@@ -205,74 +205,13 @@ fn name(text: &str) -> Result<String, String> {
 }
 
 /// Names that cargo refuses, or that the template itself depends on.
+const TAKEN: &str = "abstract alloc as async await become box break build const continue core crate deps do dyn else enum \
+    examples extern false final fn for gen if impl in let loop macro match mod move mut override priv \
+    proc-macro pub ref return self serde serde-json static std struct super test trait true try type typeof \
+    unsafe unsized use virtual where while wit-bindgen yield";
+
 fn taken(name: &str) -> bool {
-    const TAKEN: [&str; 52] = [
-        "abstract",
-        "alloc",
-        "as",
-        "async",
-        "await",
-        "become",
-        "box",
-        "break",
-        "const",
-        "continue",
-        "core",
-        "crate",
-        "do",
-        "dyn",
-        "else",
-        "enum",
-        "extern",
-        "false",
-        "final",
-        "fn",
-        "for",
-        "gen",
-        "if",
-        "impl",
-        "in",
-        "let",
-        "loop",
-        "macro",
-        "match",
-        "mod",
-        "move",
-        "mut",
-        "override",
-        "priv",
-        "proc-macro",
-        "pub",
-        "ref",
-        "return",
-        "self",
-        "serde",
-        "serde-json",
-        "static",
-        "std",
-        "struct",
-        "super",
-        "test",
-        "trait",
-        "true",
-        "try",
-        "type",
-        "unsafe",
-        "use",
-    ];
-    const MORE: [&str; 10] = [
-        "typeof",
-        "unsized",
-        "virtual",
-        "where",
-        "while",
-        "wit-bindgen",
-        "yield",
-        "build",
-        "deps",
-        "examples",
-    ];
-    TAKEN.contains(&name) || MORE.contains(&name)
+    TAKEN.split(' ').any(|it| it == name)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ fn parsed(line: &str) -> Result<Cmd, clap::Error> {
 /// The exit code, or the error's words.
 fn ran(line: &str) -> Result<u8, String> {
     let cmd = parsed(line).map_err(|it| it.to_string())?;
-    super::run(cmd, Output::Json).map_err(|it| {
+    run(cmd, Output::Json).map_err(|it| {
         assert!(it.is::<Usage>(), "{it} is no usage error");
         it.to_string()
     })

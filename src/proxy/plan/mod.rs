@@ -1,6 +1,7 @@
 //! From the bytes of a request head to what will be done: one synchronous step, while the scratch is borrowed.
 
 mod admin;
+mod filtered;
 mod question;
 
 use std::net::SocketAddr;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use crate::admin::Call;
 use crate::config::{OnRevoke, Retry};
 use crate::model::{ServiceId, UnixMs};
-use crate::plugin::host::{FilterReply, HeaderOp};
+use crate::plugin::host::HeaderOp;
 use crate::proxy::core::{Core, Phase, Pinned};
 use crate::proxy::decide::{Decision, Forward, decide_before};
-use crate::proxy::filter::{self, About, Passage, as_edits, as_fields};
+use crate::proxy::filter::as_edits;
 use crate::proxy::record::{Record, Routed};
 use crate::proxy::reject::{Asked, Reject, dress, options_star, preflight};
 use crate::semantics::class::Class;
@@ -300,43 +301,6 @@ impl<'a> Seen<'_, 'a> {
         let chunked = self.head.framing == Framing::Chunked;
         let relay = Relay::new(out, self.head.framing, chunked, self.core.clock.now_ms());
         (relay.at_most(settings.max_body_bytes), head_bytes)
-    }
-
-    /// Asks the filters of the route, if it has some.
-    fn filtered(
-        &self,
-        forward: &Forward<'_, 'a>,
-        record: &mut Record,
-    ) -> Result<Vec<HeaderOp>, Box<Plan>> {
-        let filters = filter::of(&self.gate.generation, forward);
-        if filters.is_empty() {
-            return Ok(Vec::new());
-        }
-        let about = self.about(forward, self.head, record.request_id.as_str());
-        let (passage, note) = self.core.filters.borrow_mut().run(filters, &about);
-        record.filter = note;
-        match passage {
-            Passage::Pass(edits) => Ok(edits),
-            Passage::Reply(reply) => Err(Box::new(self.replied(record.clone(), reply))),
-            Passage::Refuse(reject) => Err(Box::new(self.refuse(record.clone(), reject))),
-        }
-    }
-
-    fn about<'x>(
-        &'x self,
-        forward: &'x Forward<'_, 'a>,
-        head: &'x RequestHead<'a>,
-        request_id: &'x str,
-    ) -> About<'x, 'a> {
-        About { head, client: self.client, forward, request_id, now: self.now() }
-    }
-
-    /// A filter's own answer: framed, dated and dressed as any of ours.
-    fn replied(&self, mut record: Record, reply: FilterReply) -> Plan {
-        let (answer, others) = filter::answer(reply);
-        let answer = dress(answer, &self.asked(&record));
-        record.refused(filter::REPLIED);
-        self.send(record, &answer, &as_fields(&others), false)
     }
 
     /// StockFlow's admin paths change state even by GET: whatever the route says, they are never sent twice.

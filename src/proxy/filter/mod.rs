@@ -186,12 +186,15 @@ fn push_route(text: &mut Vec<u8>, forward: &Forward<'_, '_>) {
 
 /// Edits as the encoder takes them.
 pub fn as_edits(ops: &[HeaderOp]) -> Vec<Edit<'_>> {
-    let edit = |op| match op {
-        &HeaderOp::Set(ref name, ref value) => Edit::Set(name, value),
+    ops.iter().map(as_edit).collect()
+}
+
+fn as_edit(op: &HeaderOp) -> Edit<'_> {
+    match op {
+        HeaderOp::Set(name, value) => Edit::Set(name, value),
         HeaderOp::Append(name, value) => Edit::Append(name, value),
         HeaderOp::Remove(name) => Edit::Remove(name),
-    };
-    ops.iter().map(edit).collect()
+    }
 }
 
 /// Fields as the encoder takes them.
@@ -201,17 +204,20 @@ pub fn as_fields(fields: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
 
 /// The fields that are set, if nothing else is done: what an edge can be told.
 pub fn sets(ops: &[HeaderOp]) -> Option<Vec<(&str, &[u8])>> {
-    let set = |op| match op {
-        &HeaderOp::Set(ref name, ref value) => Some((name.as_str(), value.as_slice())),
-        HeaderOp::Append(..) | HeaderOp::Remove(_) => None,
-    };
-    let told: Vec<(&str, &[u8])> = ops.iter().map(set).collect::<Option<_>>()?;
+    let told: Vec<(&str, &[u8])> = ops.iter().map(set_field).collect::<Option<_>>()?;
     let is_last = |at: usize, name: &str| {
         let later = told.get(at + 1..).unwrap_or_default();
         !later.iter().any(|it| it.0.eq_ignore_ascii_case(name))
     };
     let last = told.iter().enumerate().filter(|it| is_last(it.0, it.1.0));
     Some(last.map(|it| *it.1).collect())
+}
+
+fn set_field(op: &HeaderOp) -> Option<(&str, &[u8])> {
+    match op {
+        HeaderOp::Set(name, value) => Some((name, value)),
+        HeaderOp::Append(..) | HeaderOp::Remove(_) => None,
+    }
 }
 
 /// A filter's reply as an answer of the gate's, still to be dressed, and the fields that are the filter's. Caches are told
