@@ -80,7 +80,7 @@ impl<'a> Calls<'a> {
         // A new one for each: what it keeps in memory must not help.
         let compiler = Compiler::new(self.host.clone(), Some(cache));
         let (artifact, from) =
-            compiler.artifact(wasm, Digest::of(wasm)).map_err(|it| told(vec![it]))?;
+            compiler.artifact(wasm, Digest::of(wasm)).map_err(|it| told([it]))?;
         let compiled = now_ns();
         self.host.load(&artifact, &seen, Class::Default).map_err(told)?;
         Ok(Loading {
@@ -93,7 +93,7 @@ impl<'a> Calls<'a> {
 
     fn component(&self, wasm: &[u8], class: Class) -> anyhow::Result<Component> {
         let seen = inspect(wasm, class).map_err(told)?;
-        let artifact = self.host.compile(wasm).map_err(|it| told(vec![it]))?;
+        let artifact = self.host.compile(wasm).map_err(|it| told([it]))?;
         self.host.load(&artifact, &seen, class).map_err(told)
     }
 
@@ -247,8 +247,8 @@ fn ms(ns: u64) -> f64 {
     ns as f64 / 1e6
 }
 
-fn told(refusals: Vec<headgate::plugin::Refusal>) -> anyhow::Error {
-    let words: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+fn told(refusals: impl AsRef<[headgate::plugin::Refusal]>) -> anyhow::Error {
+    let words: Vec<String> = refusals.as_ref().iter().map(ToString::to_string).collect();
     anyhow::anyhow!(words.join("; "))
 }
 

@@ -72,7 +72,9 @@ impl health_policy::Guest for Hostile {
             "large-state" => verdict.state = Some(vec![7; 10 << 20]),
             "large-detail" => verdict.detail = "x".repeat(10 << 20),
             "no-slug" => verdict.code = "Not a slug".to_owned(),
-            "lines" => (0..10_000).for_each(|it| telemetry::log(Level::Warn, &format!("line {it}"))),
+            "lines" => {
+                (0..10_000).for_each(|it| telemetry::log(Level::Warn, &format!("line {it}")))
+            }
             // Where something lies is the same in every instance, or replays would differ.
             "address" => verdict.detail = format!("{:p}", Box::new(calls)),
             "error" => return Err("does not want to".to_owned()),
