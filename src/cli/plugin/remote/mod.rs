@@ -1,6 +1,7 @@
 //! `headgate plugin push`, `rollback`, `promote`, `status` and `logs`: what a running gate does with its plugins.
 
-use std::io::Write;
+mod answer;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::gate::{Api, Failure, Gate, Target};
-use crate::cli::plugin::{show, subject};
+use crate::cli::plugin::remote::answer::{list, log_text, status_text, string, told};
+use crate::cli::plugin::subject;
 use crate::cli::{Output, Usage, exit};
 use crate::model::unhex;
 use crate::plugin::Digest;
@@ -219,152 +221,6 @@ fn done(outcome: &Result<Value, Failure>, output: Output) -> anyhow::Result<u8> 
     Ok(outcome.as_ref().map_or_else(Failure::code, |_| exit::OK))
 }
 
-fn told(
-    out: &mut impl Write,
-    err: &mut impl Write,
-    outcome: &Result<Value, Failure>,
-    output: Output,
-) -> std::io::Result<()> {
-    match (outcome, output) {
-        (Ok(answer), Output::Json) => writeln!(out, "{answer}")?,
-        (Ok(answer), Output::Text) => change_text(out, answer)?,
-        (Err(failure), _) => {
-            match (failure.problem(), output) {
-                (Some(problem), Output::Json) => writeln!(out, "{problem}")?,
-                (Some(problem), Output::Text) => {
-                    for reason in list(problem, "reasons") {
-                        let code = string(reason, "/code").unwrap_or_default();
-                        writeln!(
-                            out,
-                            "error[{code}]: {}",
-                            string(reason, "/message").unwrap_or_default()
-                        )?;
-                        if let Some(advice) = string(reason, "/advice") {
-                            writeln!(out, "  help: {advice}")?;
-                        }
-                    }
-                }
-                (None, _) => {}
-            }
-            writeln!(err, "error: {}", show::clean(&failure.to_string()))?;
-        }
-    }
-    out.flush()
-}
-
-/// What was proven of a candidate, and what acts now.
-fn change_text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
-    let name = string(answer, "/plugin").unwrap_or_else(|| "the component".to_owned());
-    let number = answer.get("generation").and_then(Value::as_u64).unwrap_or_default();
-    let changed = answer.get("changed").and_then(Value::as_bool) == Some(true);
-    match (string(answer, "/digest"), changed) {
-        (Some(digest), true) => writeln!(out, "{name}: {digest} acts since generation {number}")?,
-        (Some(digest), false) => {
-            writeln!(
-                out,
-                "{name}: {digest} is taken in; what acts is unchanged (generation {number})"
-            )?;
-        }
-        (None, _) => writeln!(out, "{name} is good; nothing was changed")?,
-    }
-    for warning in list(answer, "warnings") {
-        let words = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
-        writeln!(out, "  warning    {}", show::clean(&words))?;
-    }
-    if let Some(warning) = string(answer, "/audit_warning") {
-        writeln!(out, "  warning    {warning}")?;
-    }
-    let proof = answer.get("proof").unwrap_or(answer);
-    if let (Some(name), Some(version)) = (string(proof, "/name"), string(proof, "/version")) {
-        let kind = string(proof, "/kind").unwrap_or_default();
-        writeln!(out, "  component  {name} {version} ({kind})")?;
-    }
-    for check in list(proof, "selfTest") {
-        let passed = check.get("passed").and_then(Value::as_bool) == Some(true);
-        let word = if passed { "ok  " } else { "FAIL" };
-        writeln!(out, "  self-test  {word} {}", string(check, "/name").unwrap_or_default())?;
-    }
-    if let Some(replay) = proof.get("replay") {
-        replay_text(out, replay)?;
-    }
-    Ok(())
-}
-
-fn replay_text(out: &mut impl Write, replay: &Value) -> std::io::Result<()> {
-    let number = |name| replay.get(name).and_then(Value::as_u64).unwrap_or_default();
-    writeln!(
-        out,
-        "  replay     {}: {} inputs of {} needed, {} agree, {} differ",
-        string(replay, "/outcome").unwrap_or_default(),
-        number("inputs"),
-        number("needed"),
-        number("agree"),
-        number("differ"),
-    )?;
-    for example in list(replay, "examples").filter_map(Value::as_str) {
-        writeln!(out, "    {}", show::clean(example))?;
-    }
-    Ok(())
-}
-
-fn status_text(out: &mut impl Write, plugin: &Value) -> std::io::Result<()> {
-    let text = |pointer| string(plugin, pointer).unwrap_or_else(|| "-".to_owned());
-    let digest: String = text("/digest").chars().take(12).collect();
-    writeln!(
-        out,
-        "{:20} {:9} {:11} {digest:12} {} {}",
-        text("/name"),
-        text("/kind"),
-        text("/state"),
-        text("/source"),
-        text("/origin")
-    )?;
-    if let Some(reason) = string(plugin, "/reason") {
-        writeln!(out, "  why: {reason}")?;
-    }
-    for used in list(plugin, "uses") {
-        let number = |name| used.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let place = string(used, "/at").unwrap_or_default();
-        let acts = string(used, "/acts").unwrap_or_default();
-        let (calls, faults, fallbacks) = (number("calls"), number("faults"), number("fallbacks"));
-        writeln!(
-            out,
-            "  {place}: {acts} acts, {calls} calls, {faults} faults, {fallbacks} fall-backs"
-        )?;
-    }
-    if let Some(shadow) = plugin.get("shadow").filter(|it| it.is_object()) {
-        let number = |name| shadow.get(name).and_then(Value::as_u64).unwrap_or_default();
-        let (calls, differ, faults) = (number("calls"), number("differ"), number("faults"));
-        writeln!(out, "  shadow: {calls} calls, {differ} differ, {faults} faults")?;
-    }
-    for reason in plugin.pointer("/refused/reasons").and_then(Value::as_array).into_iter().flatten()
-    {
-        let code = string(reason, "/code").unwrap_or_default();
-        writeln!(out, "  refused[{code}]: {}", string(reason, "/message").unwrap_or_default())?;
-    }
-    Ok(())
-}
-
-fn log_text(out: &mut impl Write, lines: &[Value], output: Output) -> std::io::Result<()> {
-    for line in lines {
-        if output == Output::Json {
-            writeln!(out, "{line}")?;
-            continue;
-        }
-        let text = |pointer| string(line, pointer).unwrap_or_default();
-        let digest: String = text("/digest").chars().take(12).collect();
-        writeln!(
-            out,
-            "{} {:5} {digest} {}: {}",
-            text("/at"),
-            text("/level"),
-            text("/place"),
-            text("/text")
-        )?;
-    }
-    out.flush()
-}
-
 /// The lines that are new: the gate keeps the last ones, so the list grows at its end and shrinks at its beginning.
 fn added<'l>(shown: &[Value], lines: &'l [Value]) -> &'l [Value] {
     let kept =
@@ -391,14 +247,6 @@ fn only(mut answer: Value, name: Option<&str>) -> Result<Value, Failure> {
             Err(Failure::Failed { text: "the gate lists no plugins".to_owned(), problem: None })
         }
     }
-}
-
-fn list<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
-    value.get(name).and_then(Value::as_array).into_iter().flatten()
-}
-
-fn string(value: &Value, pointer: &str) -> Option<String> {
-    value.pointer(pointer).and_then(Value::as_str).map(show::clean)
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
