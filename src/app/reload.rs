@@ -102,7 +102,10 @@ pub async fn watch_files(
     changed: mpsc::Sender<()>,
 ) {
     let first = files.borrow_and_update().iter().cloned().collect();
-    let watching = Watch::start(first, Pace::default(), changed).await;
+    let watching = Watch::start(first, Pace::default(), changed.clone()).await;
+    // What changed between the first read and the watch: on a busy machine that is no short time. A tick that waits
+    // already will do.
+    let _ = changed.try_send(());
     while files.changed().await.is_ok() {
         let next = files.borrow_and_update().iter().cloned().collect();
         watching.replace(next).await;
