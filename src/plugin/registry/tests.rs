@@ -326,6 +326,24 @@ fn a_quarantine_is_counted_and_shown_whoever_named_the_component() {
 }
 
 #[test]
+fn a_push_that_one_of_two_uses_refuses_is_refused_with_the_place() {
+    let folder = Folder::new("places");
+    let plugins = folder.open();
+    let mut wanted = mine(folder.file(&variant("threshold", 1)));
+    let other = Place::Service("b".to_owned());
+    wanted.uses.push(used(other, "mine", json!({ "timeouts": 3 })));
+    let before = live(&plugins, &wanted);
+    let reasons = plugins.push("mine", &wasm("latency-slo"), &PushOptions::default()).unwrap_err();
+    let told: Vec<&str> = reasons.iter().map(|it| it.message.as_str()).collect();
+    assert!(told.iter().any(|it| it.starts_with("services.b.policy.settings")), "{told:?}");
+    assert_eq!(acts(&live(&plugins, &wanted)), acts(&before));
+    let reasons = plugins.push("mine", &wasm("plain"), &PushOptions::default()).unwrap_err();
+    let told: Vec<&str> = reasons.iter().map(|it| it.message.as_str()).collect();
+    let wrong = "is a formatter, and a policy is wanted here";
+    assert_eq!(told, ["a", "b"].map(|it| format!("services.{it}.policy: {wrong}")));
+}
+
+#[test]
 fn what_was_only_tried_does_not_stay_in_memory() {
     let plugins = Plugins::open(None, Metrics::new(1));
     let folder = Folder::new("tried");
