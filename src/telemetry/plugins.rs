@@ -151,10 +151,18 @@ impl PluginCounts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginFact {
     pub plugin: String,
+    /// `None`: native code or the fail mode acts.
+    pub acting: Option<ActingFact>,
+    /// Whether a component of it is put away.
+    pub quarantined: bool,
+}
+
+/// The component that acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActingFact {
     pub kind: &'static str,
     pub version: String,
     pub digest: String,
-    pub quarantined: bool,
 }
 
 /// A guest's metric family: help and kind are those of the first who declared it.
@@ -332,9 +340,11 @@ impl Table {
 
     fn facts(&self, page: &mut Exposition<'_>) -> fmt::Result {
         page.family("headgate_plugin", "What acts under a name", MetricType::Info, |metric| {
-            for it in &self.facts {
+            for (plugin, it) in
+                self.facts.iter().filter_map(|it| Some((&it.plugin, it.acting.as_ref()?)))
+            {
                 metric.encode_info(&[
-                    ("plugin", it.plugin.as_str()),
+                    ("plugin", plugin.as_str()),
                     ("kind", it.kind),
                     ("version", it.version.as_str()),
                     ("digest", it.digest.as_str()),
@@ -403,9 +413,11 @@ mod tests {
         it.dropped(3, 0);
         let facts = ["a", "b"].map(|plugin| PluginFact {
             plugin: plugin.to_owned(),
-            kind: "policy",
-            version: "1.0.0".to_owned(),
-            digest: "abc".to_owned(),
+            acting: (plugin == "a").then(|| ActingFact {
+                kind: "policy",
+                version: "1.0.0".to_owned(),
+                digest: "abc".to_owned(),
+            }),
             quarantined: plugin == "b",
         });
         metrics.plugins().set_facts(facts.to_vec());
@@ -442,6 +454,7 @@ mod tests {
         families.sort_unstable();
         families.dedup();
         assert_eq!(families.len(), all);
+        assert!(!text.contains("headgate_plugin_info{plugin=\"b\""));
     }
 
     #[test]

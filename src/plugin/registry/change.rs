@@ -36,19 +36,26 @@ impl Plugins {
             wanted.uses.iter().filter(|it| it.plugin.as_deref() == Some(plugin)).collect();
         let proven = Self::on_a_thread(|| self.candidate(&tried, &uses, &found))
             .map_err(|it| vec![Refusal::new("busy", it.to_string())])?;
-        let version = proven.map_err(|failed| {
-            if !options.dry_run {
-                self.refused(plugin, Some(digest), &failed.reasons());
+        let kept = match proven {
+            Ok(version) if options.dry_run => Ok(version.proof.clone()),
+            Ok(version) => {
+                let slot = if options.shadow { Slot::Shadow } else { Slot::Active };
+                let by = Some(options.by.clone()).filter(|it| !it.is_empty());
+                let kept = self.keep(slot, &self.note(&spec, digest, (at, by)), wasm);
+                kept.map(|()| version.proof.clone()).map_err(|it| vec![it])
             }
-            failed.reasons()
-        })?;
-        if !options.dry_run {
-            let slot = if options.shadow { Slot::Shadow } else { Slot::Active };
-            let by = Some(options.by.clone()).filter(|it| !it.is_empty());
-            let note = self.note(&spec, digest, (at, by));
-            self.keep(slot, &note, wasm).map_err(|it| vec![it])?;
+            Err(failed) => {
+                if !options.dry_run {
+                    self.refused(plugin, Some(digest), &failed.reasons(), Swap::Refused);
+                }
+                Err(failed.reasons())
+            }
+        };
+        if kept.is_err() || options.dry_run {
+            // No generation follows that would forget it.
+            self.forget_components();
         }
-        Ok(version.proof.clone())
+        kept
     }
 
     /// What a push is compared with later.

@@ -14,6 +14,9 @@ use crate::plugin::{Digest, Fault};
 /// Inputs that are kept for the author.
 const POISON_MAX: usize = 8;
 
+/// How long after its end a quarantine is remembered of what nobody uses, with the inputs for the author.
+const REMEMBERED_MS: u64 = 60 * 60_000;
+
 /// Bytes of one of them; the rest is cut.
 const POISON_BYTES: usize = 64 * 1024;
 
@@ -127,6 +130,12 @@ impl Conduct {
         self.until.load(Relaxed) != 0
     }
 
+    /// Whether its quarantine must be known although nobody uses it: it would be let in again too soon.
+    pub(crate) fn is_remembered(&self, now: UnixMs) -> bool {
+        let until = self.until.load(Relaxed);
+        until != 0 && now.0 < until.saturating_add(REMEMBERED_MS)
+    }
+
     /// Whether its quarantine is over and nobody has been told; tells.
     pub(crate) fn take_due(&self, now: UnixMs) -> bool {
         let over = self.is_quarantined() && !self.is_away(now);
@@ -232,6 +241,15 @@ mod tests {
             it.weigh(Some(&trap()), UnixMs(now + 700_000));
         }
         assert!(!it.is_away(UnixMs(now + 760_000)));
+    }
+
+    #[test]
+    fn a_quarantine_is_remembered_for_an_hour_after_its_end() {
+        let it = conduct();
+        assert!(!it.is_remembered(UnixMs(0)));
+        (0..3).for_each(|_| it.weigh(Some(&trap()), UnixMs(1_000)));
+        assert!(it.is_remembered(UnixMs(61_000 + 3_599_999)));
+        assert!(!it.is_remembered(UnixMs(61_000 + 3_600_000)));
     }
 
     #[test]

@@ -38,7 +38,15 @@ pub(crate) struct Failed {
 
 impl Failed {
     pub(crate) fn reasons(&self) -> Vec<Refusal> {
-        self.notes.iter().map(|it| it.refusal.clone()).collect()
+        let reason = |it: &Note| match is_about_use(&it.refusal) {
+            // One component is judged at several places; the operator must know at which it failed.
+            true => {
+                let message = format!("{}: {}", it.at, it.refusal.message);
+                Refusal { message, ..it.refusal.clone() }
+            }
+            false => it.refusal.clone(),
+        };
+        self.notes.iter().map(reason).collect()
     }
 }
 

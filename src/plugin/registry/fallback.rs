@@ -12,6 +12,7 @@ use crate::plugin::registry::start::VERIFYING;
 use crate::plugin::registry::status::Refused;
 use crate::plugin::registry::{Note, Plugins, Spec, Use};
 use crate::plugin::{Digest, Refusal};
+use crate::telemetry::plugins::Swap;
 
 impl Plugins {
     /// The candidate is not let in: what acts instead.
@@ -25,12 +26,17 @@ impl Plugins {
             self.with(|it| it.entry(&spec.name).waits = true);
             return (None, vec![false; uses.len()], failed.notes);
         }
-        self.refused(&spec.name, failed.digest, &failed.reasons());
+        let put_away = self.is_put_away(&spec.name, failed.digest);
+        let swap = if put_away { Swap::Quarantined } else { Swap::Refused };
+        self.refused(&spec.name, failed.digest, &failed.reasons(), swap);
         let own_words = failed.notes.iter().all(|it| is_about_use(&it.refusal));
         // A component that has acted before is not bad because the operator's new settings are: he must hear of those.
         let settings_alone =
             own_words && failed.digest.is_some_and(|it| self.has_acted(&spec.name, it));
         if !settings_alone && let Some(version) = self.last_good(spec, uses, failed.digest) {
+            if put_away {
+                self.metrics.plugins().plugin(&spec.name).swapped(Swap::RolledBack);
+            }
             let calm = |it| Note { fatal: false, ..it };
             let notes = failed.notes.into_iter().map(calm).collect();
             return (Some(version), vec![true; uses.len()], notes);
@@ -44,7 +50,13 @@ impl Plugins {
     }
 
     /// Writes a refusal down; the same one again is not counted again.
-    pub(crate) fn refused(&self, plugin: &str, digest: Option<Digest>, reasons: &[Refusal]) {
+    pub(crate) fn refused(
+        &self,
+        plugin: &str,
+        digest: Option<Digest>,
+        reasons: &[Refusal],
+        counted: Swap,
+    ) {
         let new = self.with(|it| {
             let entry = it.entry(plugin);
             let same = entry
@@ -59,7 +71,7 @@ impl Plugins {
         });
         if new {
             let counts = self.metrics.plugins().plugin(plugin);
-            counts.swapped(crate::telemetry::plugins::Swap::Refused);
+            counts.swapped(counted);
             let digest = digest.map_or_else(String::new, |it| it.short());
             for reason in reasons {
                 tracing::warn!(
@@ -70,6 +82,16 @@ impl Plugins {
                 );
             }
         }
+    }
+
+    /// Whether this is what acts, and has just been put into quarantine.
+    fn is_put_away(&self, plugin: &str, digest: Option<Digest>) -> bool {
+        self.with(|it| {
+            let acting = it.entries.get(plugin).and_then(|it| it.acting.as_ref());
+            let acts = acting.is_some_and(|it| Some(it.digest()) == digest);
+            let conduct = digest.and_then(|digest| it.conducts.get(&digest));
+            acts && conduct.is_some_and(|it| it.is_quarantined())
+        })
     }
 
     fn has_acted(&self, plugin: &str, digest: Digest) -> bool {

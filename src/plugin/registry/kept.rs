@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -70,6 +71,8 @@ impl Slot {
 pub(crate) struct Kept {
     pushed: Shelf,
     good: Shelf,
+    /// A push, a roll-back and the end of a probation come from different threads, and each reads before it writes.
+    changing: Mutex<()>,
 }
 
 fn wasm_file(plugin: &str, digest: Digest) -> String {
@@ -78,7 +81,13 @@ fn wasm_file(plugin: &str, digest: Digest) -> String {
 
 impl Kept {
     pub(crate) fn open(state: Option<&Path>) -> Self {
-        Self { pushed: Shelf::open(state, "pushed"), good: Shelf::open(state, "good") }
+        let [pushed, good] = ["pushed", "good"].map(|it| Shelf::open(state, it));
+        Self { pushed, good, changing: Mutex::default() }
+    }
+
+    /// One change at a time.
+    fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was pushed for a plugin, when it is whole.
@@ -93,6 +102,7 @@ impl Kept {
     /// # Errors
     /// The file system's.
     pub(crate) fn push(&self, slot: Slot, new: &PushNote, wasm: &[u8]) -> io::Result<()> {
+        let _alone = self.change();
         let old: Option<PushNote> = note(&self.pushed, &slot.file(&new.plugin));
         self.pushed.write(&wasm_file(&new.plugin, new.digest), wasm)?;
         let text = serde_json::to_vec_pretty(new).map_err(io::Error::other)?;
@@ -105,6 +115,7 @@ impl Kept {
 
     /// Forgets a push.
     pub(crate) fn forget(&self, plugin: &str, slot: Slot) -> Option<PushNote> {
+        let _alone = self.change();
         let old: PushNote = note(&self.pushed, &slot.file(plugin))?;
         self.pushed.remove(&slot.file(plugin));
         self.drop_bytes(plugin, old.digest);
@@ -133,6 +144,7 @@ impl Kept {
 
     /// Keeps what acts now; bytes may be left out for what is kept already.
     pub(crate) fn acted(&self, plugin: &str, new: GoodNote, wasm: Option<&[u8]>) {
+        let _alone = self.change();
         let mut notes = self.good(plugin);
         let known = notes.iter().any(|it| it.digest == new.digest);
         let same =
@@ -156,6 +168,7 @@ impl Kept {
 
     /// Forgets one that did badly after all.
     pub(crate) fn failed(&self, plugin: &str, digest: Digest) {
+        let _alone = self.change();
         let mut notes = self.good(plugin);
         let before = notes.len();
         notes.retain(|it| it.digest != digest);
@@ -295,6 +308,33 @@ mod tests {
         assert!(again.pushed("slo", Slot::Shadow).is_some());
         again.forget("slo", Slot::Shadow).unwrap();
         assert_eq!(std::fs::read_dir(dir.join("pushed")).unwrap().count(), 0);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn many_at_once_leave_one_push_that_is_whole() {
+        let dir = std::env::temp_dir().join(format!("headgate-many-{}", std::process::id()));
+        let kept = Kept::open(Some(&dir));
+        std::thread::scope(|scope| {
+            for thread in 0..4_u8 {
+                let kept = &kept;
+                scope.spawn(move || {
+                    for number in 0..20_u8 {
+                        let wasm = [thread, number];
+                        let digest = Digest::of(&wasm);
+                        kept.push(Slot::Active, &push(&wasm), &wasm).unwrap();
+                        let note = GoodNote { digest, at: 1, passed: false };
+                        kept.acted("slo", note, Some(&wasm));
+                    }
+                });
+            }
+        });
+        assert!(kept.pushed("slo", Slot::Active).is_some());
+        let good = kept.good("slo");
+        assert_eq!(good.len(), GOOD);
+        assert!(good.iter().all(|it| kept.good_bytes("slo", it.digest).is_some()));
+        let files = |of: &str| std::fs::read_dir(dir.join(of)).unwrap().count();
+        assert_eq!((files("pushed"), files("good")), (2, GOOD + 1));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -9,8 +9,9 @@ use crate::plugin::registry::conduct::{Conduct, Standing};
 use crate::plugin::registry::entries::{Live, Memory, Version};
 use crate::plugin::registry::kept::{GoodNote, Slot};
 use crate::plugin::registry::sources::Origin;
+use crate::plugin::registry::status::State;
 use crate::plugin::registry::{Place, PluginSet, Plugins};
-use crate::telemetry::plugins::{PluginFact, Swap};
+use crate::telemetry::plugins::{ActingFact, PluginFact, Swap};
 
 /// Longest sleep between two looks at what is due.
 const LOOK: Duration = Duration::from_secs(60);
@@ -116,10 +117,10 @@ impl Plugins {
 
     /// Drops components, states and inputs that nobody can use any more.
     fn clear_away(&self) {
-        let used = self.with(|it| it.used());
-        self.prover.retain(|it| used.contains(&it));
+        let used = self.forget_components();
+        let now = UnixMs::now();
         self.with(|it| {
-            it.conducts.retain(|digest, conduct| used.contains(digest) || conduct.is_quarantined());
+            it.conducts.retain(|digest, it| used.contains(digest) || it.is_remembered(now));
             it.made.acting.retain(|_, it| it.strong_count() > 0);
             it.made.filters.retain(|_, it| it.strong_count() > 0);
         });
@@ -138,22 +139,29 @@ impl Plugins {
             .retain(|service, digest| services.contains(&service) && used.contains(&digest));
     }
 
+    /// Drops compiled components that nobody can come back to; what can be.
+    pub(crate) fn forget_components(&self) -> std::collections::HashSet<Digest> {
+        let used = self.with(|it| it.used());
+        self.prover.retain(|it| used.contains(&it));
+        used
+    }
+
     fn tell_metrics(&self) {
         let facts = self.with(|it| {
-            let entries = it.entries.iter();
-            entries
-                .filter_map(|(name, entry)| {
-                    let acting = entry.acting.as_ref()?;
-                    let away = entry.config.and_then(|config| it.conducts.get(&config));
-                    Some(PluginFact {
-                        plugin: name.clone(),
-                        kind: acting.component.kind().word(),
-                        version: acting.proof.version.clone(),
-                        digest: acting.digest().short(),
-                        quarantined: away.is_some_and(|it| it.is_quarantined()),
-                    })
+            let specs = crate::plugin::registry::resolve::specs(&it.wanted).into_iter();
+            let facts = specs.filter_map(|spec| {
+                let entry = it.entries.get(&spec.name)?;
+                Some(PluginFact {
+                    acting: entry.acting.as_ref().map(|it| ActingFact {
+                        kind: it.component.kind().word(),
+                        version: it.proof.version.clone(),
+                        digest: it.digest().short(),
+                    }),
+                    quarantined: it.state(&spec, entry).0 == State::Quarantined,
+                    plugin: spec.name,
                 })
-                .collect()
+            });
+            facts.collect()
         });
         self.metrics.plugins().set_facts(facts);
     }

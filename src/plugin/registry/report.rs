@@ -148,7 +148,8 @@ impl Memory {
         }
     }
 
-    fn state(&self, spec: &Spec, entry: &Entry) -> (State, Option<String>) {
+    /// Where a plugin stands, and why.
+    pub(crate) fn state(&self, spec: &Spec, entry: &Entry) -> (State, Option<String>) {
         let refused = entry.refused.as_ref();
         let first = refused.and_then(|it| it.reasons.first());
         let why = first.map(ToString::to_string);

@@ -335,8 +335,10 @@ impl Assembly<'_> {
         if let Some(known) = known.filter(same) {
             return known;
         }
+        let missing = self.missing(used, acting.as_ref());
         let filter = RequestFilter::new(next_id(), plugin, acting, used.on_failure, headers)
-            .backed_by(&self.plugins.backing);
+            .backed_by(&self.plugins.backing)
+            .missed_by(missing);
         // Here already, so that the first requests find instances. A fault is the first request's to meet: it counts there.
         if let Err(fault) = filter.prepare() {
             tracing::warn!(plugin = filter.plugin, %fault, "no instance of the filter can be made");

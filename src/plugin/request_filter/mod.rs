@@ -22,6 +22,7 @@ use crate::plugin::registry::acting::Acting;
 use crate::plugin::registry::backing::Backing;
 pub use crate::plugin::request_filter::note::{Did, Note};
 use crate::plugin::spares::{Spares, later};
+use crate::telemetry::plugins::PluginCounts;
 
 /// Calls after which an instance is changed for a fresh one.
 const CALLS_MAX: u32 = 10_000;
@@ -59,6 +60,8 @@ pub struct RequestFilter {
     pub back_off: BackOff,
     /// Has the recorder that keeps some requests for the proof of a later component; `None` in tools and tests.
     backing: Option<Arc<Backing>>,
+    /// Counts what the fail mode does without a component.
+    missing: Option<Arc<PluginCounts>>,
 }
 
 impl RequestFilter {
@@ -71,13 +74,20 @@ impl RequestFilter {
         headers: Vec<String>,
     ) -> Self {
         let (spares, back_off) = (Spares::default(), BackOff::default());
-        Self { id, plugin, component, on_failure, headers, spares, back_off, backing: None }
+        let (backing, missing) = (None, None);
+        Self { id, plugin, component, on_failure, headers, spares, back_off, backing, missing }
     }
 
     /// With a recorder.
     #[must_use]
     pub fn backed_by(self, backing: &Arc<Backing>) -> Self {
         Self { backing: Some(Arc::clone(backing)), ..self }
+    }
+
+    /// With the counts of its plugin, for when it has no component.
+    #[must_use]
+    pub(crate) fn missed_by(self, missing: Option<Arc<PluginCounts>>) -> Self {
+        Self { missing, ..self }
     }
 
     /// Records what this filter was shown; never waits.
@@ -240,7 +250,10 @@ impl CoreFilters {
         filter: &Arc<RequestFilter>,
         facts: &mut Facts,
     ) -> Result<FilterDecision, Unanswered> {
-        let acting = filter.component.as_ref().ok_or(Unanswered::Unproven)?;
+        let Some(acting) = &filter.component else {
+            filter.missing.iter().for_each(|it| it.fell_back());
+            return Err(Unanswered::Unproven);
+        };
         if acting.is_suspended(UnixMs(facts.now_ms)) {
             acting.fell_back();
             return Err(Unanswered::Suspended);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{AGE_MAX, CALLS_MAX, CoreFilters, Did, Filtered, OnFailure, RequestFilter, is_used_up};
 use crate::plugin::facts::Facts;
+use crate::telemetry::metrics::Metrics;
 
 fn unproven(id: u64, plugin: &str, on_failure: OnFailure) -> Arc<RequestFilter> {
     Arc::new(RequestFilter::new(id, plugin.to_owned(), None, on_failure, Vec::new()))
@@ -32,6 +33,21 @@ fn the_fail_mode_speaks_for_a_filter_that_is_not_there() {
     let note = core.take_note().unwrap();
     assert_eq!((&*note.plugin, note.did), ("closed", Did::FailedClosed("unproven")));
     assert_eq!(core.instances(), 0);
+}
+
+#[test]
+fn every_request_of_a_filter_that_is_not_there_is_a_fall_back() {
+    let metrics = Metrics::new(1);
+    let counts = Some(metrics.plugins().plugin("gone"));
+    let none = Vec::new();
+    let gone = RequestFilter::new(1, "gone".to_owned(), None, OnFailure::Closed, none);
+    let gone = [Arc::new(gone.missed_by(counts))];
+    let mut core = CoreFilters::default();
+    for _ in 0..3 {
+        core.run(&gone, &mut Facts::default());
+    }
+    let line = "headgate_plugin_fallbacks_total{plugin=\"gone\"} 3";
+    assert!(metrics.render().lines().any(|it| it == line));
 }
 
 #[test]
