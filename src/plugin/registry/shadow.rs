@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::alert::{Event, Message};
 use crate::model::health::{Verdict, Window};
-use crate::plugin::host::Component;
+use crate::plugin::facts::Facts;
+use crate::plugin::host::{Component, FilterDecision};
 use crate::plugin::registry::states::States;
-use crate::plugin::{Digest, Fault};
+use crate::plugin::{Digest, Fault, Said};
 use crate::telemetry::plugins::{Compared, PluginCounts};
 
 /// Differences that are shown.
@@ -78,6 +79,13 @@ impl Beside {
     pub(crate) fn format(&self, event: &Event, acted: &Result<Option<Message>, Fault>) {
         let new = self.component.format(&self.settings, event).outcome;
         self.compare(&format!("{} {:?}", event.id, event.phase), acted, &new, message_text);
+    }
+
+    /// Decides about a request that the acting filter has decided about, in an instance of its own; off the data threads.
+    pub(crate) fn decide(&self, facts: &mut Facts, acted: &Result<FilterDecision, Fault>) {
+        let made = self.component.instance(&self.settings);
+        let new = made.and_then(|mut it| it.on_request(facts, &mut Said::default()));
+        self.compare(&format!("request at {}", facts.now_ms), acted, &new, |it| format!("{it:?}"));
     }
 
     fn compare<T>(
