@@ -364,32 +364,6 @@ fn a_shadow_sees_everything_and_changes_nothing_until_it_is_promoted() {
 }
 
 #[test]
-fn a_filter_in_the_shadow_is_asked_too_and_its_answer_has_no_effect() {
-    let folder = Folder::new("shadow-filter");
-    let plugins = folder.open();
-    let mut wanted = mine(folder.file(&wasm("require-header")));
-    wanted.uses = vec![used(Place::Route(0, 0), "mine", json!({ "header": "x-tenant" }))];
-    let before = live(&plugins, &wanted);
-    let shadow = PushOptions { shadow: true, ..PushOptions::default() };
-    plugins.push("mine", &variant("require-header", 1), &shadow).unwrap();
-    let proven = live(&plugins, &wanted);
-    assert_ne!(before.set.hash, proven.set.hash);
-    let mut core = crate::plugin::request_filter::CoreFilters::default();
-    let filters = &proven.set.filters[0];
-    let digest = filters[0].component.as_ref().map(|it| it.component.digest());
-    assert_eq!(digest, Some(Digest::of(&wasm("require-header"))));
-    let answer = core.run(filters, &mut crate::plugin::facts::Facts::default());
-    assert!(matches!(answer, crate::plugin::request_filter::Filtered::Reply { .. }), "{answer:?}");
-    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
-    while status(&plugins).shadow.unwrap().calls == 0 {
-        assert!(tokio::time::Instant::now() < deadline);
-        thread::yield_now();
-    }
-    let shadow = status(&plugins).shadow.unwrap();
-    assert_eq!((shadow.differ, shadow.faults), (0, 0), "{shadow:?}");
-}
-
-#[test]
 fn a_star_that_is_wanted_stands_for_the_headers_that_are_granted() {
     let plugins = Plugins::open(None, Metrics::new(1));
     let mut wanted = Wanted {
