@@ -12,6 +12,7 @@ use crate::plugin::registry::start::VERIFYING;
 use crate::plugin::registry::status::Refused;
 use crate::plugin::registry::{Note, Plugins, Spec, Use};
 use crate::plugin::{Digest, Refusal};
+use crate::telemetry::plugins::Swap;
 
 impl Plugins {
     /// The candidate is not let in: what acts instead.
@@ -59,7 +60,8 @@ impl Plugins {
         });
         if new {
             let counts = self.metrics.plugins().plugin(plugin);
-            counts.swapped(crate::telemetry::plugins::Swap::Refused);
+            let is_quarantine = reasons.iter().any(|it| it.code == "quarantined");
+            counts.swapped(if is_quarantine { Swap::Quarantined } else { Swap::Refused });
             let digest = digest.map_or_else(String::new, |it| it.short());
             for reason in reasons {
                 tracing::warn!(

@@ -287,7 +287,8 @@ impl CoreFilters {
         if slot.budget.charge(&took) {
             suspend(filter, acting, facts);
         }
-        if outcome.is_err() {
+        if let Err(fault) = &outcome {
+            acting.failed(fault);
             slot.discard(filter);
         }
         outcome.map_err(Unanswered::Fault)
