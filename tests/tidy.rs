@@ -162,6 +162,7 @@ fn breaches(file: &Path) -> Vec<String> {
     let allowed = MAY_IMPORT.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, it)| it);
     let text = fs::read_to_string(file).expect("readable source");
     text.match_indices("crate::")
+        .filter(|(at, _)| !text[..*at].ends_with(|it: char| it.is_alphanumeric() || it == '_'))
         .map(|(at, it)| &text[at + it.len()..])
         .map(|rest| {
             rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()

@@ -168,7 +168,8 @@ impl Admin {
             return Err(Problem::new(400, "no-component", "No component", detail));
         }
         self.check_pin(&plugin, &call.body)?;
-        let (registry, dry_run) = (Arc::clone(&self.parts.plugins), options.dry_run);
+        let (dry_run, shadow) = (options.dry_run, options.shadow);
+        let registry = Arc::clone(&self.parts.plugins);
         // The call keeps its copy until the answer; both are counted by the place of the upload.
         let (name, wasm) = (plugin.clone(), call.body.clone());
         let pushed = blocking(move || registry.push(&name, &wasm, &options)).await?;
@@ -179,6 +180,9 @@ impl Admin {
         }
         let mut body = self.acted(call, Action::PluginPush, &plugin, proof.digest).await?;
         body.insert("proof".to_owned(), json!(proof));
+        if shadow {
+            body.insert("shadow".to_owned(), json!(true));
+        }
         Ok(Value::Object(body))
     }
 

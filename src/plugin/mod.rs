@@ -124,6 +124,8 @@ pub struct Info {
     pub state_version: u32,
     pub wants: Vec<String>,
     pub metrics: Vec<DeclaredMetric>,
+    /// What else it says, for people: `homepage`, `license`, `security`.
+    pub extra: Vec<(String, String)>,
 }
 
 /// A metric that a component may emit.

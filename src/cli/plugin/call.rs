@@ -236,6 +236,7 @@ mod tests {
             state_version: 0,
             wants: wants.iter().map(|it| (*it).to_owned()).collect(),
             metrics: Vec::new(),
+            extra: Vec::new(),
         }
     }
 

@@ -248,7 +248,7 @@ fn notes(bytes: &[u8]) -> Vec<String> {
     let named = wasmparser::Parser::new(0).parse_all(bytes).map_while(Result::ok).any(
         |it| matches!(it, wasmparser::Payload::CustomSection(section) if section.name() == "name"),
     );
-    if named || bytes.is_empty() {
+    if named || !bytes.starts_with(b"\0asm") {
         return Vec::new();
     }
     vec!["it has no names of functions, so a trap cannot say where: build with strip = \"debuginfo\", not strip = true".to_owned()]
@@ -291,6 +291,8 @@ fn text(out: &mut impl std::io::Write, report: &Report) -> std::io::Result<()> {
         writeln!(out, "  wants    {}", list(&info.wants))?;
         let metrics: Vec<String> = info.metrics.iter().map(|it| it.name.clone()).collect();
         writeln!(out, "  metrics  {}", list(&metrics))?;
+        let extra: Vec<String> = info.extra.iter().map(|(key, it)| format!("{key}={it}")).collect();
+        writeln!(out, "  extra    {}", list(&extra))?;
         if let Some(example) = &info.example_config {
             writeln!(out, "  example  {}", show::clean(example.trim()))?;
         }

@@ -46,6 +46,7 @@ pub(super) fn info(info: wit::Info) -> Result<Info, Vec<Refusal>> {
         state_version: info.state_version,
         wants: info.wants,
         metrics: info.metrics.into_iter().map(metric).collect(),
+        extra: info.extra,
     })
 }
 
@@ -159,6 +160,7 @@ mod tests {
         assert_eq!(found.name, "require-header");
         assert_eq!(found.metrics.len(), 2);
         assert_eq!(found.wants.len(), 3);
+        assert_eq!(found.extra, [("license".to_owned(), "MIT".to_owned())]);
     }
 
     #[test]

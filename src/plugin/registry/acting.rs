@@ -13,7 +13,7 @@ use crate::plugin::registry::Place;
 use crate::plugin::registry::backing::Backing;
 use crate::plugin::registry::conduct::Conduct;
 use crate::plugin::registry::voice::{Speaker, Voice};
-use crate::plugin::{Fault, Said, Spent};
+use crate::plugin::{Fault, Level, Line, Said, Spent};
 use crate::telemetry::plugins::{GuestMetric, PluginCounts, Ran};
 
 /// A proven component with its settings at one place; immutable but for its counters. Lives on over generations as long as
@@ -140,6 +140,14 @@ impl Acting {
             dropped += self.shared.voice.speak(self.speaker(), &said.lines, UnixMs::now());
         }
         self.shared.counts.dropped(dropped, u64::from(said.metrics_dropped));
+    }
+
+    /// Tells of a call's fault where the guest's own lines stand, and within the same bounds. Never blocks; callable from
+    /// data threads.
+    pub fn failed(&self, fault: &Fault) {
+        let line = Line { level: Level::Error, text: fault.to_string() };
+        let dropped = self.shared.voice.speak(self.speaker(), &[line], UnixMs::now());
+        self.shared.counts.dropped(dropped, 0);
     }
 
     fn speaker(&self) -> Speaker<'_> {

@@ -326,11 +326,13 @@ impl Assembly<'_> {
             .collect();
         let plugin = used.plugin.clone().unwrap_or_default();
         let known = self.plugins.with(|it| it.made.filters.get(&used.place)?.upgrade());
+        let beside = self.beside(used);
         let same = |it: &Arc<RequestFilter>| {
             it.plugin == plugin
                 && it.on_failure == used.on_failure
                 && it.headers == headers
                 && it.component.as_ref().map(|it| it.id()) == acting.as_ref().map(|it| it.id())
+                && it.candidate() == beside.as_ref().map(Beside::digest)
         };
         if let Some(known) = known.filter(same) {
             return known;
@@ -338,7 +340,8 @@ impl Assembly<'_> {
         let missing = self.missing(used, acting.as_ref());
         let filter = RequestFilter::new(next_id(), plugin, acting, used.on_failure, headers)
             .backed_by(&self.plugins.backing)
-            .missed_by(missing);
+            .missed_by(missing)
+            .beside(beside);
         // Here already, so that the first requests find instances. A fault is the first request's to meet: it counts there.
         if let Err(fault) = filter.prepare() {
             tracing::warn!(plugin = filter.plugin, %fault, "no instance of the filter can be made");

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::alert::{Event, Message};
 use crate::model::health::{Verdict, Window};
-use crate::plugin::host::Component;
+use crate::plugin::facts::Facts;
+use crate::plugin::host::{Component, FilterDecision};
 use crate::plugin::registry::states::States;
-use crate::plugin::{Digest, Fault};
+use crate::plugin::{Digest, Fault, Said};
 use crate::telemetry::plugins::{Compared, PluginCounts};
 
 /// Differences that are shown.
@@ -80,6 +81,13 @@ impl Beside {
         self.compare(&format!("{} {:?}", event.id, event.phase), acted, &new, message_text);
     }
 
+    /// Decides about a request that the acting filter has decided about, in an instance of its own; off the data threads.
+    pub(crate) fn decide(&self, facts: &mut Facts, acted: &Result<FilterDecision, Fault>) {
+        let made = self.component.instance(&self.settings);
+        let new = made.and_then(|mut it| it.on_request(facts, &mut Said::default()));
+        self.compare(&format!("request at {}", facts.now_ms), acted, &new, |it| format!("{it:?}"));
+    }
+
     fn compare<T>(
         &self,
         input: &str,
@@ -124,5 +132,73 @@ pub(crate) fn message_text(message: &Option<Message>) -> String {
     match message {
         Some(it) => serde_json::to_string(it).unwrap_or_default(),
         None => "suppressed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::plugin::facts::Facts;
+    use crate::plugin::registry::{
+        Place, PluginStatus, Plugins, PushOptions, Source, Spec, Use, Wanted, builtin,
+    };
+    use crate::plugin::request_filter::{CoreFilters, Filtered, OnFailure};
+    use crate::plugin::{Class, Digest};
+    use crate::telemetry::metrics::Metrics;
+
+    fn wanted() -> Wanted {
+        let spec = Spec {
+            name: "mine".to_owned(),
+            source: Source::Builtin("require-header".to_owned()),
+            pin: None,
+            class: Class::Default,
+            grants: Vec::new(),
+            shadow: None,
+            at: "plugins.mine".to_owned(),
+        };
+        let used = Use {
+            place: Place::Route(0, 0),
+            plugin: Some("mine".to_owned()),
+            settings: json!({ "header": "x-tenant" }),
+            on_failure: OnFailure::Closed,
+            at: "routes[0].filters[0]".to_owned(),
+        };
+        Wanted { plugins: vec![spec], uses: vec![used] }
+    }
+
+    fn status(plugins: &Plugins) -> PluginStatus {
+        plugins.status().into_iter().find(|it| it.name == "mine").unwrap()
+    }
+
+    #[test]
+    fn a_filter_in_the_shadow_is_asked_too_and_its_answer_has_no_effect() {
+        let plugins = Plugins::open(None, Metrics::new(1));
+        let wanted = wanted();
+        let before = plugins.resolve(&wanted);
+        plugins.published(&before.set);
+        // Other bytes that do the same: a custom section is added.
+        let acts = builtin::find("require-header").unwrap().wasm;
+        let candidate = [acts, &[0, 3, 1, b'v', 1]].concat();
+        let shadow = PushOptions { shadow: true, ..PushOptions::default() };
+        plugins.push("mine", &candidate, &shadow).unwrap();
+
+        let proven = plugins.resolve(&wanted);
+        plugins.published(&proven.set);
+        let filters = &proven.set.filters[0];
+        let answer = CoreFilters::default().run(filters, &mut Facts::default());
+
+        assert_ne!(before.set.hash, proven.set.hash);
+        assert!(matches!(answer, Filtered::Reply { .. }), "{answer:?}");
+        let digest = filters[0].component.as_ref().map(|it| it.component.digest());
+        assert_eq!(digest, Some(Digest::of(acts)));
+        let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
+        while status(&plugins).shadow.unwrap().calls == 0 {
+            assert!(tokio::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        let shadow = status(&plugins).shadow.unwrap();
+        assert_eq!((shadow.digest, shadow.calls), (Digest::of(&candidate), 1));
+        assert_eq!((shadow.differ, shadow.faults), (0, 0), "{shadow:?}");
     }
 }

@@ -13,15 +13,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::UnixMs;
-use crate::plugin::Fault;
-use crate::plugin::Said;
 use crate::plugin::budget::{BackOff, Began, Budget, SHARE, WINDOW};
 use crate::plugin::facts::Facts;
 use crate::plugin::host::{FilterDecision, FilterReply, HeaderOp, Instance};
 use crate::plugin::registry::acting::Acting;
 use crate::plugin::registry::backing::Backing;
+use crate::plugin::registry::shadow::Beside;
 pub use crate::plugin::request_filter::note::{Did, Note};
 use crate::plugin::spares::{Spares, later};
+use crate::plugin::{Digest, Fault, Said};
 use crate::telemetry::plugins::PluginCounts;
 
 /// Calls after which an instance is changed for a fresh one.
@@ -62,6 +62,8 @@ pub struct RequestFilter {
     backing: Option<Arc<Backing>>,
     /// Counts what the fail mode does without a component.
     missing: Option<Arc<PluginCounts>>,
+    /// A candidate that is asked about the recorded requests too, without effect.
+    beside: Option<Beside>,
 }
 
 impl RequestFilter {
@@ -74,8 +76,19 @@ impl RequestFilter {
         headers: Vec<String>,
     ) -> Self {
         let (spares, back_off) = (Spares::default(), BackOff::default());
-        let (backing, missing) = (None, None);
-        Self { id, plugin, component, on_failure, headers, spares, back_off, backing, missing }
+        let (backing, missing, beside) = (None, None, None);
+        Self {
+            id,
+            plugin,
+            component,
+            on_failure,
+            headers,
+            spares,
+            back_off,
+            backing,
+            missing,
+            beside,
+        }
     }
 
     /// With a recorder.
@@ -90,8 +103,24 @@ impl RequestFilter {
         Self { missing, ..self }
     }
 
-    /// Records what this filter was shown; never waits.
-    fn record(&self, acting: &Acting, facts: &Facts) {
+    /// With a candidate that runs beside it.
+    #[must_use]
+    pub(crate) fn beside(self, beside: Option<Beside>) -> Self {
+        Self { beside, ..self }
+    }
+
+    /// The candidate that runs beside it.
+    pub(crate) fn candidate(&self) -> Option<Digest> {
+        self.beside.as_ref().map(Beside::digest)
+    }
+
+    /// Records what this filter was shown, and shows it to the candidate beside it, if any; never waits.
+    fn record(&self, acting: &Acting, facts: &Facts, did: &Result<FilterDecision, Fault>) {
+        if let Some(beside) = self.beside.clone() {
+            let (mut facts, did) = (facts.as_seen(), did.clone());
+            // Where too much waits already, this one is not compared.
+            let _ = later(move || beside.decide(&mut facts, &did));
+        }
         if let Some(backing) = &self.backing {
             let now = UnixMs(facts.now_ms);
             backing.recorder.facts(&acting.place, &facts.as_seen(), now);
@@ -271,7 +300,7 @@ impl CoreFilters {
         let took = began.took();
         running.calls += 1;
         if running.calls <= RECORDED_FIRST || running.calls.is_multiple_of(CALLS_PER_LOOK) {
-            filter.record(acting, facts);
+            filter.record(acting, facts, &outcome);
         }
         acting.called(outcome.as_ref().err(), took.cpu.unwrap_or(took.wall));
         if !is_silent(&self.said) {
@@ -281,7 +310,8 @@ impl CoreFilters {
         if slot.budget.charge(&took) {
             suspend(filter, acting, facts);
         }
-        if outcome.is_err() {
+        if let Err(fault) = &outcome {
+            acting.failed(fault);
             slot.discard(filter);
         }
         outcome.map_err(Unanswered::Fault)

@@ -162,6 +162,21 @@ fn a_filter_that_traps_again_and_again_gives_way_to_the_last_good_one() {
 }
 
 #[test]
+fn the_trap_of_a_filter_is_in_the_log_and_its_quarantine_is_counted() {
+    let stand = Stand::with(&Guest::filter().body("on-request", "unreachable").build());
+    for _ in 0..3 {
+        assert_eq!(stand.ask().0, 503);
+    }
+    until("the trap is told with its function", || {
+        let output = stand.gate.output();
+        output.lines().any(|it| it.contains("trapped: ") && it.contains(" in "))
+    });
+    until("the quarantine is counted", || {
+        stand.gate.metric("headgate_plugin_swaps_total", "result=\"quarantined\"") >= 1.0
+    });
+}
+
+#[test]
 fn what_a_filter_forges_reaches_nobody() {
     let edit = |name: &str, value: &[u8]| {
         Guest::filter().decides(Decision::Edit(vec![("set", name.into(), value.into())])).build()

@@ -24,11 +24,7 @@ pub(super) fn told(
                 (Some(problem), Output::Text) => {
                     for reason in list(problem, "reasons") {
                         let code = string(reason, "/code").unwrap_or_default();
-                        writeln!(
-                            out,
-                            "error[{code}]: {}",
-                            string(reason, "/message").unwrap_or_default()
-                        )?;
+                        writeln!(out, "error[{code}]: {}", reason_text(reason))?;
                         if let Some(advice) = string(reason, "/advice") {
                             writeln!(out, "  help: {advice}")?;
                         }
@@ -47,7 +43,11 @@ fn change_text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
     let name = string(answer, "/plugin").unwrap_or_else(|| "the component".to_owned());
     let number = answer.get("generation").and_then(Value::as_u64).unwrap_or_default();
     let changed = answer.get("changed").and_then(Value::as_bool) == Some(true);
+    let is_shadow = answer.get("shadow").and_then(Value::as_bool) == Some(true);
     match (string(answer, "/digest"), changed) {
+        (Some(digest), _) if is_shadow => {
+            writeln!(out, "{name}: {digest} runs beside what acts (generation {number})")?;
+        }
         (Some(digest), true) => writeln!(out, "{name}: {digest} acts since generation {number}")?,
         (Some(digest), false) => {
             writeln!(
@@ -58,8 +58,7 @@ fn change_text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
         (None, _) => writeln!(out, "{name} is good; nothing was changed")?,
     }
     for warning in list(answer, "warnings") {
-        let words = warning.as_str().map_or_else(|| warning.to_string(), str::to_owned);
-        writeln!(out, "  warning    {}", show::clean(&words))?;
+        writeln!(out, "  warning    {}", reason_text(warning))?;
     }
     if let Some(warning) = string(answer, "/audit_warning") {
         writeln!(out, "  warning    {warning}")?;
@@ -78,6 +77,15 @@ fn change_text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
         replay_text(out, replay)?;
     }
     Ok(())
+}
+
+/// A finding or a reason as `place: message`, where it has a place; anything else as it came.
+fn reason_text(reason: &Value) -> String {
+    match (string(reason, "/path"), string(reason, "/message")) {
+        (Some(path), Some(message)) if !path.is_empty() => format!("{path}: {message}"),
+        (_, Some(message)) => message,
+        _ => string(reason, "").unwrap_or_else(|| show::clean(&reason.to_string())),
+    }
 }
 
 fn replay_text(out: &mut impl Write, replay: &Value) -> std::io::Result<()> {
@@ -126,12 +134,17 @@ pub(super) fn status_text(out: &mut impl Write, plugin: &Value) -> std::io::Resu
     if let Some(shadow) = plugin.get("shadow").filter(|it| it.is_object()) {
         let number = |name| shadow.get(name).and_then(Value::as_u64).unwrap_or_default();
         let (calls, differ, faults) = (number("calls"), number("differ"), number("faults"));
-        writeln!(out, "  shadow: {calls} calls, {differ} differ, {faults} faults")?;
+        let digest: String = string(shadow, "/digest").unwrap_or_default();
+        let digest: String = digest.chars().take(12).collect();
+        writeln!(out, "  shadow {digest}: {calls} calls, {differ} differ, {faults} faults")?;
+        for example in list(shadow, "examples").filter_map(Value::as_str) {
+            writeln!(out, "    {}", show::clean(example))?;
+        }
     }
     for reason in plugin.pointer("/refused/reasons").and_then(Value::as_array).into_iter().flatten()
     {
         let code = string(reason, "/code").unwrap_or_default();
-        writeln!(out, "  refused[{code}]: {}", string(reason, "/message").unwrap_or_default())?;
+        writeln!(out, "  refused[{code}]: {}", reason_text(reason))?;
     }
     Ok(())
 }

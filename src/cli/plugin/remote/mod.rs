@@ -306,6 +306,37 @@ mod tests {
     }
 
     #[test]
+    fn each_reason_is_told_with_its_place_and_a_shadow_is_not_said_to_act() {
+        let reasons = json!([
+            { "code": "settings", "message": "is missing", "path": "/header" },
+            { "code": "settings", "message": "must be an object", "path": "" },
+        ]);
+        let answer = |shadow: bool| {
+            json!({ "plugin": "a", "digest": "ab", "generation": 3, "changed": true, "shadow": shadow,
+                "warnings": [{ "path": "keys[0]", "message": "opens nothing", "line": 7 }, "plain"] })
+        };
+        let failure =
+            Failure::Failed { text: String::new(), problem: Some(json!({ "reasons": reasons })) };
+        let rows: [(Result<Value, Failure>, &[&str]); 3] = [
+            (
+                Err(failure),
+                &["error[settings]: /header: is missing\n", "error[settings]: must be an object\n"],
+            ),
+            (
+                Ok(answer(false)),
+                &["a: ab acts since generation 3\n", " keys[0]: opens nothing\n", " plain\n"],
+            ),
+            (Ok(answer(true)), &["a: ab runs beside what acts (generation 3)\n"]),
+        ];
+        for (outcome, expected) in rows {
+            let mut out = Vec::new();
+            told(&mut out, &mut Vec::new(), &outcome, Output::Text).unwrap();
+            let out = String::from_utf8(out).unwrap();
+            assert!(expected.iter().all(|it| out.contains(it)), "{out}");
+        }
+    }
+
+    #[test]
     fn one_plugin_of_the_list_is_shown_or_the_names_are() {
         let answer = json!({ "plugins": [{ "name": "a" }, { "name": "b" }] });
         assert_eq!(
