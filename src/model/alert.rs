@@ -42,12 +42,11 @@ pub struct Event {
 }
 
 impl Event {
-    /// Whether a formatter may keep it from going out: never what opens or ends an incident.
+    /// Whether a formatter may keep it from going out: never what opens or ends an incident, nor a test.
     pub fn may_be_suppressed(&self) -> bool {
         match self.phase {
             Phase::Updated => true,
-            Phase::Opened | Phase::Resolved => false,
-            Phase::Test => self.severity == Severity::Info,
+            Phase::Opened | Phase::Resolved | Phase::Test => false,
         }
     }
 }
