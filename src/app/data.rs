@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::generation::live::Order;
 use crate::linux::sockets::{accept_without_delay, affordable_connections, refuse_new_connections};
+use crate::plugin::limits::STACK_BYTES;
 use crate::proxy::connection;
 use crate::proxy::core::{Core, Phase, Shared};
 use crate::proxy::downstream::Downstream;
@@ -32,6 +33,8 @@ pub const ORDERS_MAX: usize = 64;
 const REFUSALS_MAX: usize = 64;
 /// Handshakes under way when the listener closes.
 const HANDSHAKES: Duration = Duration::from_millis(200);
+/// A filter's stack is a part of its core's (four times as much is asked for), and the rest is the gate's own.
+const CORE_STACK_BYTES: usize = 8 * STACK_BYTES;
 /// Pause after the operating system had no descriptor or memory for a connection.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,7 +59,8 @@ pub struct Seat {
 /// # Errors
 /// When there is no thread to be had.
 pub fn spawn(seat: Seat) -> io::Result<JoinHandle<io::Result<()>>> {
-    std::thread::Builder::new().name(format!("core-{}", seat.index)).spawn(move || {
+    let builder = std::thread::Builder::new().name(format!("core-{}", seat.index));
+    builder.stack_size(CORE_STACK_BYTES).spawn(move || {
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = builder.enable_all().build_local(LocalOptions::default())?;
         runtime.block_on(run(seat))

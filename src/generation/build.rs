@@ -8,7 +8,7 @@ use crate::auth::{Keyring, NewKey, digest};
 use crate::config::findings::{Finding, Severity};
 use crate::config::secret::{Resolved, SecretError};
 use crate::config::{Config, Key, KeySource, OnRevoke, PathMatch, Retry, Route, Service};
-use crate::generation::guarded::GuardTable;
+use crate::generation::guarded::{FilterTable, GuardTable};
 use crate::generation::routes::RouteTable;
 use crate::generation::{AdminPlace, Generation, LiveService, plugins};
 use crate::model::{Access, SCOPE_ADMIN, ServiceId, UnixMs, hex};
@@ -71,6 +71,7 @@ pub fn build(
         services: config.services.iter().map(|it| live(it, previous, sources)).collect(),
         routes: RouteTable::build(&config),
         guards: GuardTable::build(&config, &admin.prefix),
+        filtered: FilterTable::build(&config),
         admin,
         head_limits: HeadLimits {
             head_bytes: config.limits.head_bytes,

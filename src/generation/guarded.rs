@@ -1,4 +1,4 @@
-//! Which scopes a path demands besides its own route's, because a server may read it as a protected one.
+//! What a path demands besides its own route's, because a server may read it as another's: scopes and filters.
 
 use crate::config::{Config, PathMatch, Route};
 use crate::generation::path_index::PathIndex;
@@ -6,26 +6,45 @@ use crate::generation::routes::host_of;
 use crate::model::{Access, SCOPE_ADMIN};
 use crate::semantics::path::Readings;
 
-/// A path that only holders of a scope may reach, however a request spells it.
+/// A path that nobody reaches without something, however a request spells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guarded {
+pub struct Guarded<T> {
     /// Host it is limited to (lower case); `None`: any.
     pub host: Option<String>,
     /// Canonical, without trailing slash.
     pub path: String,
     /// Whether only this path is protected, not what lies under it.
     pub exact: bool,
-    /// What a key must have.
-    pub scope: String,
+    /// What is demanded.
+    pub needs: T,
 }
 
-/// All protected paths of a generation.
-#[derive(Debug, Default)]
-pub struct GuardTable {
-    guards: Vec<Guarded>,
+impl<T> Guarded<T> {
+    /// The path of a route.
+    fn of(route: &Route, needs: T) -> Self {
+        let (text, exact) = text_of(&route.path);
+        Self {
+            host: route.host.as_ref().map(|it| it.to_ascii_lowercase()),
+            path: text.trim_end_matches('/').to_owned(),
+            exact,
+            needs,
+        }
+    }
+}
+
+/// Guarded paths, ready to be searched.
+#[derive(Debug)]
+struct Guards<T> {
+    guards: Vec<Guarded<T>>,
     index: PathIndex,
     /// Indexes into `guards` by the index's ids.
     places: Vec<Vec<usize>>,
+}
+
+/// All paths of a generation that need a key; what they need is its scope.
+#[derive(Debug, Default)]
+pub struct GuardTable {
+    guards: Guards<String>,
     holds_admin: bool,
 }
 
@@ -37,30 +56,24 @@ impl GuardTable {
         // `--key`); as soon as there is a key, nobody without scope may pass it.
         if config.admin_on_data || config.admin_service.is_some() || !config.keys.is_empty() {
             table.holds_admin = true;
-            table.add(Guarded {
+            table.guards.add(Guarded {
                 host: None,
                 path: admin_prefix.to_owned(),
                 exact: false,
-                scope: SCOPE_ADMIN.to_owned(),
+                needs: SCOPE_ADMIN.to_owned(),
             });
         }
         for route in &config.routes {
             if let Access::Key(scope) = &route.access {
-                let (text, exact) = text_of(&route.path);
-                table.add(Guarded {
-                    host: route.host.as_ref().map(|it| it.to_ascii_lowercase()),
-                    path: text.trim_end_matches('/').to_owned(),
-                    exact,
-                    scope: scope.clone(),
-                });
+                table.guards.add(Guarded::of(route, scope.clone()));
             }
         }
         table
     }
 
     /// All guards, the admin prefix first.
-    pub fn all(&self) -> &[Guarded] {
-        &self.guards
+    pub fn all(&self) -> &[Guarded<String>] {
+        &self.guards.guards
     }
 
     /// Whether the admin prefix is protected, and not a path like others.
@@ -77,7 +90,55 @@ impl GuardTable {
         authority: &str,
         path: &str,
         own: &Route,
-        mut demanded: impl FnMut(&'t Guarded),
+        demanded: impl FnMut(&'t Guarded<String>),
+    ) {
+        self.guards.each(authority, path, own, demanded);
+    }
+}
+
+/// All paths of a generation that have filters.
+#[derive(Debug, Default)]
+pub struct FilterTable {
+    /// Each needs the filters of the route with this number.
+    guards: Guards<usize>,
+}
+
+impl FilterTable {
+    /// Collects the routes with filters.
+    pub fn build(config: &Config) -> Self {
+        let mut table = Self::default();
+        for route in config.routes.iter().filter(|it| !it.filters.is_empty()) {
+            if let Some(number) = route.number {
+                table.guards.add(Guarded::of(route, number));
+            }
+        }
+        table
+    }
+
+    /// Numbers of the routes whose filters a request passes: of its own first, then of every other that `path` could reach,
+    /// as keys are demanded.
+    pub fn each(&self, authority: &str, path: &str, own: &Route, mut asked: impl FnMut(usize)) {
+        if self.guards.guards.is_empty() {
+            return;
+        }
+        own.number.filter(|_| !own.filters.is_empty()).into_iter().for_each(&mut asked);
+        self.guards.each(authority, path, own, |it| asked(it.needs));
+    }
+}
+
+impl<T> Default for Guards<T> {
+    fn default() -> Self {
+        Self { guards: Vec::new(), index: PathIndex::default(), places: Vec::new() }
+    }
+}
+
+impl<T: PartialEq> Guards<T> {
+    fn each<'t>(
+        &'t self,
+        authority: &str,
+        path: &str,
+        own: &Route,
+        mut demanded: impl FnMut(&'t Guarded<T>),
     ) {
         if self.guards.is_empty() {
             return;
@@ -95,7 +156,7 @@ impl GuardTable {
         });
     }
 
-    fn add(&mut self, guard: Guarded) {
+    fn add(&mut self, guard: Guarded<T>) {
         if self.guards.contains(&guard) {
             return;
         }
@@ -122,7 +183,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// Whether a guard whose path can be reached counts for this request.
-    fn is_held_by(&self, guard: &Guarded) -> bool {
+    fn is_held_by<T>(&self, guard: &Guarded<T>) -> bool {
         if guard.host.as_ref().is_some_and(|it| it.as_str() != host_of(self.authority)) {
             return false;
         }
@@ -158,8 +219,8 @@ mod tests {
     use proptest::prelude::{Strategy, prop, proptest};
     use proptest::sample::select;
 
-    use super::GuardTable;
-    use crate::config::{Config, Route};
+    use super::{FilterTable, GuardTable};
+    use crate::config::{Config, PluginUse, Route};
     use crate::generation::fixture;
     use crate::semantics::path::{canonical, could_reach};
 
@@ -170,7 +231,7 @@ mod tests {
     /// Scopes demanded for `path` on the public route `own`.
     fn demanded(table: &GuardTable, path: &str, own: &Route) -> Vec<String> {
         let mut scopes = Vec::new();
-        table.each("a.example", path, own, |it| scopes.push(it.scope.clone()));
+        table.each("a.example", path, own, |it| scopes.push(it.needs.clone()));
         scopes.sort();
         scopes
     }
@@ -222,6 +283,53 @@ mod tests {
             let mut seen = 0;
             table.each(host, "/x", &fixture::public("", 0), |_| seen += 1);
             assert_eq!(seen, expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn filters_of_every_route_that_a_path_could_reach_are_asked() {
+        let mut config = fixture::bare();
+        let filters = vec![PluginUse::builtin("require-header", String::new())];
+        let open = |path: &str| fixture::public(path, 0);
+        let host = Some("B.example".to_owned());
+        let routes = [
+            (open(""), false),                                           // 0
+            (open("/t"), true),                                          // 1
+            (open("/t/open"), false),                                    // 2
+            (fixture::exactly("/only", open("")), true),                 // 3
+            (Route { host: host.clone(), ..open("/h") }, true),          // 4
+            (Route { methods: vec!["PUT".into()], ..open("/t") }, true), // 5
+            (Route { host, ..open("") }, false),                         // 6
+            (open("/t/deep"), true),                                     // 7
+        ];
+        for (number, (route, filtered)) in routes.into_iter().enumerate() {
+            let filters = if filtered { filters.clone() } else { Vec::new() };
+            config.routes.push(Route { number: Some(number), filters, ..route });
+        }
+        let table = FilterTable::build(&config);
+        for (host, path, own, expected) in [
+            ("a.example", "/x", 0, &[][..]),
+            ("a.example", "/t/x", 1, &[1]),
+            ("a.example", "/t/x", 5, &[5]),
+            ("a.example", "/t%2Fx", 0, &[1, 5]),
+            ("a.example", "/t;v=1/x", 0, &[1, 5]),
+            ("a.example", "/T/x", 0, &[1, 5]),
+            ("a.example", "/x/..%2Ft/x", 0, &[1, 5]),
+            ("a.example", "/t/%252e%252e/only", 1, &[1, 3]),
+            ("a.example", "/t/open/x", 2, &[]),
+            ("a.example", "/t/open/..%2Fx", 2, &[1, 5]),
+            ("a.example", "/t/deep/x", 7, &[7]),
+            ("a.example", "/t/deep%2Fx", 1, &[1, 7]),
+            ("a.example", "/only", 3, &[3]),
+            ("a.example", "/only/", 0, &[3]),
+            ("a.example", "/only/deeper", 0, &[]),
+            ("a.example", "/h%2Fx", 0, &[]),
+            ("b.example", "/h%2Fx", 6, &[4]),
+            ("b.example", "/t/x", 6, &[1, 5]),
+        ] {
+            let mut asked = Vec::new();
+            table.each(host, path, &config.routes[own], |it| asked.push(it));
+            assert_eq!(asked, expected, "{host} {path}");
         }
     }
 
@@ -284,7 +392,7 @@ mod tests {
             let own = fixture::public("/elsewhere", 0);
             let mut naive: Vec<String> = table.all().iter()
                 .filter(|it| could_reach(&path, &it.path))
-                .map(|it| it.scope.clone())
+                .map(|it| it.needs.clone())
                 .collect();
             naive.sort();
             assert_eq!(demanded(&table, &path, &own), naive, "{path}");

@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicU32;
 
 use crate::auth::Keyring;
 use crate::config::{Config, Route, Service};
-use crate::generation::guarded::GuardTable;
+use crate::generation::guarded::{FilterTable, GuardTable};
 use crate::generation::routes::RouteTable;
 use crate::maintenance::Modes;
 use crate::model::{ServiceId, UnixMs};
@@ -41,6 +41,8 @@ pub struct Generation {
     pub routes: RouteTable,
     /// What a key is demanded for, however a path is spelled.
     pub guards: GuardTable,
+    /// Whose filters are asked, however a path is spelled.
+    pub filtered: FilterTable,
     /// The admin prefix and who answers it.
     pub admin: AdminPlace,
     /// Policies, formatter and filters that act.

@@ -1,5 +1,6 @@
 //! What a config asks of the plugin registry, and what the registry's notes are as findings.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::config::findings::{Finding, Severity};
@@ -26,10 +27,25 @@ pub fn wanted(config: &Config) -> Wanted {
     }
 }
 
-/// The filters of a route; the gate's own routes have none.
-pub fn filters<'g>(generation: &'g Generation, route: &Route) -> &'g [Arc<RequestFilter>] {
-    let of = route.number.and_then(|it| generation.plugins.filters.get(it));
-    of.map_or(&[], Vec::as_slice)
+/// The filters that a request for `path` on the route `own` passes, in order. Allocates only where those of several routes
+/// come together.
+#[inline]
+pub fn filters<'g>(
+    generation: &'g Generation,
+    authority: &str,
+    path: &str,
+    own: &Route,
+) -> Cow<'g, [Arc<RequestFilter>]> {
+    let mut all = Cow::Borrowed(&[][..]);
+    generation.filtered.each(authority, path, own, |number| {
+        let more = generation.plugins.filters.get(number).map_or(&[][..], Vec::as_slice);
+        if all.is_empty() {
+            all = Cow::Borrowed(more);
+        } else {
+            all.to_mut().extend_from_slice(more);
+        }
+    });
+    all
 }
 
 /// Notes as findings about this file. An error is what leaves a place to native code or to the fail mode, unless it has

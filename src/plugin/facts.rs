@@ -35,6 +35,8 @@ pub struct Readers(u64);
 impl Readers {
     pub const ALL: Self = Self(u64::MAX);
     pub const NONE: Self = Self(0);
+    /// How many filters can be told apart.
+    pub const MOST: usize = 64;
 
     /// The filter at this place alone. There are 64 places; a filter beyond reads no headers.
     pub fn only(place: usize) -> Self {

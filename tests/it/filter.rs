@@ -59,6 +59,21 @@ fn a_request_with_the_header_passes_with_what_the_filter_sets() {
 }
 
 #[test]
+fn another_spelling_of_the_path_passes_the_filter_too() {
+    let upstream = Upstream::named("app");
+    let gate = asking(&upstream).with("trustedProxies: [127.0.0.1]").start();
+    for path in ["/t%2Fx", "/t;v=1/x", "/T/x", "/x/..%2Ft/x", "/%2Ft/x", "/t%252Fx"] {
+        gate.get(path).send().expect_status(403);
+        let question = gate.get("/forward-auth").header("X-Forwarded-Method", "GET");
+        question.header("X-Forwarded-Uri", path).send().expect_status(403);
+        assert_eq!(upstream.requests(), 0, "{path}");
+    }
+    gate.get("/t%2Fx").header("X-Tenant", "a").send().expect_text("app");
+    assert_eq!(upstream.last().head.all("x-tenant-checked"), ["yes"]);
+    gate.get("/other%2Fx").send().expect_text("app");
+}
+
+#[test]
 fn key_and_maintenance_come_before_the_filter() {
     let upstream = Upstream::named("app");
     let gate = asking(&upstream)

@@ -113,6 +113,9 @@ fn judge(gate: &Gate, peer: IpAddr, bytes: &[u8], now: UnixMs) -> Report {
     let mut notes = Notes::new(&generation.config, head.api_key.is_some());
     let decision = decide_before(gate, &head, &client, now, &mut notes);
     let mut report = notes.conclude(&decision, &head, &client);
+    if let Decision::Forward(forward) = &decision {
+        report.asks(generation, &head, forward);
+    }
     match decision {
         Decision::ForwardAuth => match forward_auth::answer(gate, &head, &client, now) {
             Ok(_) => report.why = "a trusted proxy asks about a request that may pass".to_owned(),

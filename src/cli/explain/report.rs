@@ -5,8 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::config::{Config, PathMatch, PluginUse, Route};
+use crate::generation::Generation;
 use crate::model::Access;
-use crate::proxy::decide::{Because, Decision, Origin, Step, Witness};
+use crate::proxy::decide::{Because, Decision, Forward, Origin, Step, Witness};
 use crate::proxy::reject::Reject;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
@@ -98,6 +99,26 @@ impl Report {
     /// Whether the client would get a refusal.
     pub(super) fn is_refused(&self) -> bool {
         self.decision == "refuse"
+    }
+
+    /// Names the filters that the request passes, also those of other routes that its path could be read as.
+    pub(super) fn asks(
+        &mut self,
+        generation: &Generation,
+        head: &RequestHead<'_>,
+        forward: &Forward<'_, '_>,
+    ) {
+        let Some(note) = &mut self.route else { return };
+        note.filters.clear();
+        if forward.preflight {
+            return;
+        }
+        let routes = &generation.config.routes;
+        generation.filtered.each(head.authority, &forward.path, forward.route, |number| {
+            let route = routes.iter().find(|it| it.number == Some(number));
+            let filters = route.into_iter().flat_map(|it| &it.filters);
+            note.filters.extend(filters.filter_map(filter));
+        });
     }
 
     /// Makes it a refusal.

@@ -3,7 +3,7 @@
 use clap::{Args as _, FromArgMatches as _};
 
 use super::{Cmd, Report, explain};
-use crate::config::{Config, PluginUse};
+use crate::config::{Config, PathMatch, PluginUse, Route};
 use crate::generation::fixture::{ADMIN, NOW, config};
 
 fn explained(arguments: &str, config: Config) -> anyhow::Result<Report> {
@@ -187,8 +187,15 @@ fn the_filters_of_the_route_are_named_and_not_run() {
     let open = PluginUse { fail_open: true, ..PluginUse::builtin("tenant-check", at.clone()) };
     config.routes[0].filters = vec![PluginUse::builtin("require-header", at), open];
     config.routes[0].number = Some(0);
-    let report = explained("GET /api/x", config).unwrap();
+    let report = explained("GET /api/x", config.clone()).unwrap();
     assert_eq!(report.decision, "forward");
     let line = "filters   require-header (fails closed), tenant-check (fails open); not run here\n";
     assert!(report.to_string().contains(line), "{report}");
+    // What a server may read as the filtered path is asked about, too.
+    let wide = Route { path: PathMatch::Prefix(String::new()), ..config.routes[0].clone() };
+    config.routes.push(Route { filters: Vec::new(), number: Some(1), ..wide });
+    for (path, is_filtered) in [("/api%2Fx", true), ("/API/x", true), ("/apix", false)] {
+        let report = explained(&format!("GET {path}"), config.clone()).unwrap();
+        assert_eq!(report.to_string().contains(line), is_filtered, "{report}");
+    }
 }

@@ -351,7 +351,7 @@ impl<'g> Asked<'g, '_, '_> {
             demand(scope, Because::Route);
         }
         self.generation().guards.each(self.head.authority, path, target.route, |guard| {
-            demand(&guard.scope, Because::CouldReach(&guard.path));
+            demand(&guard.needs, Because::CouldReach(&guard.path));
         });
         let Some(scope) = missing else { return Ok(()) };
         if key.is_some() {

@@ -4,6 +4,7 @@
 //! credentials unless they are named one by one, or fields of one hop. All of a route read the same request: an edit of
 //! one is not seen by the next.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -58,19 +59,30 @@ pub enum Passage {
     Refuse(Reject),
 }
 
-/// The filters to ask about a request: none for a preflight, which carries nothing that a filter could ask for.
+/// The filters to ask about a request: those of its route, and those of every route that a server could take it for. None
+/// for a preflight, which carries nothing that a filter could ask for.
 #[inline]
-pub fn of<'g>(generation: &'g Generation, forward: &Forward<'_, '_>) -> &'g [Arc<RequestFilter>] {
-    if forward.preflight { &[] } else { plugins::filters(generation, forward.route) }
+pub fn of<'g>(
+    generation: &'g Generation,
+    head: &RequestHead<'_>,
+    forward: &Forward<'_, '_>,
+) -> Cow<'g, [Arc<RequestFilter>]> {
+    if forward.preflight {
+        return Cow::Borrowed(&[]);
+    }
+    plugins::filters(generation, head.authority, &forward.path, forward.route)
 }
 
 impl Filters {
-    /// Asks the filters, in order.
+    /// Asks the filters, in order. More than there is room for is a path that could be read as too many routes': refused.
     pub fn run(
         &mut self,
         filters: &[Arc<RequestFilter>],
         about: &About<'_, '_>,
     ) -> (Passage, Option<Note>) {
+        if filters.len() > Readers::MOST {
+            return (Passage::Refuse(Reject::FilterFailed), None);
+        }
         fill(&mut self.facts, filters, about);
         let passage = match self.core.run(filters, &mut self.facts) {
             Filtered::Pass(edits) => Passage::Pass(edits),

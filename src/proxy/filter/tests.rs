@@ -177,8 +177,8 @@ fn forwarded_fields_are_a_trusted_peers_word() {
 fn routes_without_filters_and_preflights_are_not_asked_about() {
     let gate = filtered(false);
     let generation = &gate.generation;
-    assert_eq!(of(generation, &forward(&gate, &head("/api/f/x"))).len(), 1);
-    assert!(of(generation, &forward(&gate, &head("/api/x"))).is_empty());
+    assert_eq!(of(generation, &head("/api/f/x"), &forward(&gate, &head("/api/f/x"))).len(), 1);
+    assert!(of(generation, &head("/api/x"), &forward(&gate, &head("/api/x"))).is_empty());
     let fields = [
         Field { name: "Origin", value: b"https://app.example" },
         Field { name: "Access-Control-Request-Method", value: b"GET" },
@@ -186,9 +186,9 @@ fn routes_without_filters_and_preflights_are_not_asked_about() {
     let classes = [Class::Origin, Class::CorsMethod];
     let preflight =
         RequestHead { method: "OPTIONS", fields: &fields, classes: &classes, ..head("/api/f/x") };
-    assert!(of(generation, &forward(&gate, &preflight)).is_empty());
+    assert!(of(generation, &preflight, &forward(&gate, &preflight)).is_empty());
     let plain = RequestHead { method: "OPTIONS", ..head("/api/f/x") };
-    assert_eq!(of(generation, &forward(&gate, &plain)).len(), 1);
+    assert_eq!(of(generation, &plain, &forward(&gate, &plain)).len(), 1);
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn a_filter_that_is_not_there_fails_as_the_route_says() {
         let (client, mut filters) = (client(false), Filters::default());
         let about =
             About { head: &head, client: &client, forward: &forward, request_id: "r-1", now: NOW };
-        let (passage, note) = filters.run(of(&gate.generation, &forward), &about);
+        let (passage, note) = filters.run(&of(&gate.generation, &head, &forward), &about);
         match passage {
             Passage::Refuse(Reject::FilterFailed) => assert!(!fail_open),
             Passage::Pass(edits) => assert!(fail_open && edits.is_empty()),

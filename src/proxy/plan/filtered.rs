@@ -1,4 +1,4 @@
-//! Asks the filters of the route before a head is encoded, and sends what one of them replies.
+//! Asks the filters of a request before its head is encoded, and sends what one of them replies.
 
 use crate::plugin::host::{FilterReply, HeaderOp};
 use crate::proxy::decide::Forward;
@@ -9,18 +9,18 @@ use crate::proxy::reject::dress;
 use crate::semantics::head::RequestHead;
 
 impl<'a> Seen<'_, 'a> {
-    /// Asks the filters of the route, if it has some.
+    /// Asks the filters, if there are some.
     pub(super) fn filtered(
         &self,
         forward: &Forward<'_, 'a>,
         record: &mut Record,
     ) -> Result<Vec<HeaderOp>, Box<Plan>> {
-        let filters = filter::of(&self.gate.generation, forward);
+        let filters = filter::of(&self.gate.generation, self.head, forward);
         if filters.is_empty() {
             return Ok(Vec::new());
         }
         let about = self.about(forward, self.head, record.request_id.as_str());
-        let (passage, note) = self.core.filters.borrow_mut().run(filters, &about);
+        let (passage, note) = self.core.filters.borrow_mut().run(&filters, &about);
         record.filter = note;
         match passage {
             Passage::Pass(edits) => Ok(edits),

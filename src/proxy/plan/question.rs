@@ -16,11 +16,11 @@ impl Seen<'_, '_> {
             Ok(yes) => yes,
             Err(denied) => return self.denied(record, &denied),
         };
-        let filters = filter::of(&self.gate.generation, &yes.forward);
+        let filters = filter::of(&self.gate.generation, &yes.asked, &yes.forward);
         let mut edits = Vec::new();
         if !filters.is_empty() {
             let about = self.about(&yes.forward, &yes.asked, record.request_id.as_str());
-            let (passage, note) = self.core.filters.borrow_mut().run(filters, &about);
+            let (passage, note) = self.core.filters.borrow_mut().run(&filters, &about);
             record.filter = note;
             match passage {
                 Passage::Pass(it) => edits = it,
