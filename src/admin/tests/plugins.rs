@@ -214,6 +214,7 @@ async fn refusals_give_every_reason() {
     let pinned = rig.call(push("plugin=fixed", b"other")).await;
     assert_eq!(pinned.status, 409);
     assert_eq!(json(&pinned)["type"], "urn:headgate:plugin-pinned");
+    assert_eq!(rig.call(push("plugin=fixed&shadow", b"other")).await.status, 200);
     assert_eq!(rig.call(push("plugin=fixed", PIN)).await.status, 200);
     let not_hex = format!("plugin=mine&sha256={}", "%C3%A9".repeat(32));
     for (target, body, status) in [
@@ -228,7 +229,7 @@ async fn refusals_give_every_reason() {
     ] {
         assert_eq!(rig.call(push(target, body)).await.status, status, "{target}");
     }
-    assert_eq!(registry.asked.lock().unwrap().len(), 2);
+    assert_eq!(registry.asked.lock().unwrap().len(), 3);
 }
 
 #[tokio::test]
