@@ -259,3 +259,10 @@ pub(crate) fn check(field: &Field<'_>) -> Result<(), HeadError> {
     let is_trimmed = field.value.trim_ascii().len() == field.value.len();
     if is_clean && is_trimmed { Ok(()) } else { Err(BAD_VALUE) }
 }
+
+/// Whether many a server takes both for one name: in any case, `_` for `-` (CGI, WSGI, PHP). A client must not be able to
+/// put an `X_Tenant` beside the `X-Tenant` that a filter sets.
+pub(crate) fn is_one_name(one: &str, other: &str) -> bool {
+    let plain = |it: u8| if it == b'_' { b'-' } else { it.to_ascii_lowercase() };
+    one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| plain(a) == plain(b))
+}

@@ -9,7 +9,7 @@ pub mod trace;
 pub mod negotiate;
 pub(crate) mod fields;
 mod lines;
-mod refusal;
+pub(crate) mod refusal;
 pub(crate) mod target;
 
 #[cfg(test)]

@@ -109,6 +109,11 @@ pub(crate) const SHADOW_NAME: HeadError = refuse(
     "shadow-name",
     "a header name with _ would be read as one of the gate's own by some servers",
 );
+pub(crate) const TWIN_NAME: HeadError = refuse(
+    400,
+    "twin-name",
+    "a header name with _ would be read by some servers as one that a filter looks at",
+);
 pub(crate) const BAD_CONNECTION: HeadError =
     refuse(400, "bad-connection", "Connection is not a short list of tokens");
 pub(crate) const CONNECTION_NAMES_PROTECTED: HeadError =

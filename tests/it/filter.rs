@@ -41,6 +41,17 @@ fn a_request_without_the_header_gets_the_filters_answer() {
 }
 
 #[test]
+fn a_header_that_a_server_may_take_for_the_one_that_was_asked_for_is_refused() {
+    let upstream = Upstream::named("app");
+    let gate = asking(&upstream).start();
+    let twice = gate.get("/t/x").header("X-Tenant", "acme").header("X_Tenant", "evil");
+    assert!(twice.send().expect_status(400).text().contains("twin-name"));
+    gate.get("/t/x").header("X_Tenant", "acme").send().expect_status(403);
+    assert_eq!(upstream.requests(), 0);
+    gate.get("/t/x").header("X-Tenant", "acme").header("a_b", "c").send().expect_text("app");
+}
+
+#[test]
 fn a_request_with_the_header_passes_with_what_the_filter_sets() {
     let upstream = Upstream::named("app");
     let gate = asking(&upstream).start();

@@ -11,7 +11,7 @@ const BODY_BYTES: usize = 64 * 1024;
 
 /// Fields that frame the message or belong to one hop (RFC 9110 section 7.6.1, RFC 9112 section 6), that say who asks and for
 /// what, or that the gate itself vouches for.
-const NOT_THEIRS: [&str; 19] = [
+const NOT_THEIRS: [&str; 22] = [
     "connection",
     "content-length",
     "expect",
@@ -23,11 +23,14 @@ const NOT_THEIRS: [&str; 19] = [
     "proxy-authorization",
     "proxy-connection",
     "te",
+    "traceparent",
+    "tracestate",
     "trailer",
     "transfer-encoding",
     "upgrade",
     "via",
     "x-api-key",
+    "x-headgate-client",
     "x-real-ip",
     "x-request-id",
     "x-original-url",

@@ -18,8 +18,10 @@ use crate::plugin::request_filter::{CoreFilters, Filtered, Note, RequestFilter};
 use crate::proxy::decide::Forward;
 use crate::proxy::reject::Reject;
 use crate::semantics::class::{Class, Field};
+use crate::semantics::fields::is_one_name;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
+use crate::semantics::refusal::TWIN_NAME;
 use crate::wire::answer::Answer;
 use crate::wire::h1::edit::Edit;
 
@@ -83,6 +85,9 @@ impl Filters {
         if filters.len() > Readers::MOST {
             return (Passage::Refuse(Reject::FilterFailed), None);
         }
+        if has_twin(filters, about.head) {
+            return (Passage::Refuse(Reject::Head(TWIN_NAME)), None);
+        }
         fill(&mut self.facts, filters, about);
         let passage = match self.core.run(filters, &mut self.facts) {
             Filtered::Pass(edits) => Passage::Pass(edits),
@@ -136,6 +141,21 @@ fn fill(facts: &mut Facts, filters: &[Arc<RequestFilter>], about: &About<'_, '_>
             }
         }
     }
+}
+
+/// Whether a field is spelled with `_` so that a server which takes `_` for `-` (CGI, WSGI) may read it in the place of one
+/// that a filter looks at, unseen by the filter.
+fn has_twin(filters: &[Arc<RequestFilter>], head: &RequestHead<'_>) -> bool {
+    let are_twins =
+        |one: &str, other: &str| is_one_name(one, other) && !one.eq_ignore_ascii_case(other);
+    let is_looked_at = |name: &str| {
+        let mut granted = filters.iter().flat_map(|it| &it.headers);
+        granted.any(|grant| match grant.as_str() {
+            "*" => head.fields.iter().any(|it| are_twins(it.name, name)),
+            grant => are_twins(grant, name),
+        })
+    };
+    head.fields.iter().any(|it| it.name.contains('_') && is_looked_at(it.name))
 }
 
 /// Whether a field can be shown at all: what the client says and the gate lets through.

@@ -4,7 +4,7 @@
 //! request (RFC 9112 §11.2) or somebody else's name.
 
 use crate::semantics::class::{Class, classify};
-use crate::semantics::fields::is_token;
+use crate::semantics::fields::{is_one_name, is_token};
 use crate::wire::h1::text::put_field;
 
 /// One change of a request's fields. A change that touches framing, hop-by-hop fields, `Host`, the forwarded family, the
@@ -49,13 +49,6 @@ impl<'a> Edit<'a> {
 #[inline]
 pub(super) fn replaces(edits: &[Edit<'_>], name: &str) -> bool {
     edits.iter().any(|it| it.replaces(name) && it.may_be_made())
-}
-
-/// Whether many a server takes both for one name: in any case, `_` for `-` (CGI, WSGI, PHP). A client must not be able to
-/// put an `X_Tenant` beside the `X-Tenant` that a filter sets.
-fn is_one_name(one: &str, other: &str) -> bool {
-    let plain = |it: u8| if it == b'_' { b'-' } else { it.to_ascii_lowercase() };
-    one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
 /// Writes what the edits come to.
