@@ -5,6 +5,7 @@
 //! when its memory has grown, as soon as a spare stands ready; after a fault it must.
 
 mod note;
+mod running;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,16 +21,11 @@ use crate::plugin::registry::acting::Acting;
 use crate::plugin::registry::backing::Backing;
 use crate::plugin::registry::shadow::Beside;
 pub use crate::plugin::request_filter::note::{Did, Note};
+use crate::plugin::request_filter::running::{CALLS_PER_LOOK, Running};
 use crate::plugin::spares::{Spares, later};
 use crate::plugin::{Digest, Fault, Said};
 use crate::telemetry::plugins::PluginCounts;
 
-/// Calls after which an instance is changed for a fresh one.
-const CALLS_MAX: u32 = 10_000;
-/// Age after which it is.
-const AGE_MAX: Duration = Duration::from_secs(60);
-/// How often its memory is looked at; twice what it began with is enough to change it.
-const CALLS_PER_LOOK: u32 = 64;
 /// Calls of an instance that are recorded at first; later every 64th.
 const RECORDED_FIRST: u32 = 32;
 
@@ -181,15 +177,6 @@ struct Slot {
     plugin: Rc<str>,
     running: Option<Running>,
     budget: Budget,
-}
-
-#[derive(Debug)]
-struct Running {
-    instance: Instance,
-    since: Instant,
-    calls: u32,
-    /// What it began with.
-    memory_bytes: usize,
 }
 
 /// Why there is no answer.
@@ -360,29 +347,6 @@ impl Slot {
         bury(self.running.take().into_iter().map(|it| it.instance).collect());
         filter.replenish();
     }
-}
-
-impl Running {
-    fn new(instance: Instance) -> Self {
-        let memory_bytes = instance.memory_bytes();
-        Self { instance, since: Instant::now(), calls: 0, memory_bytes }
-    }
-
-    /// Looked at every few calls, so that most calls look at nothing but a number.
-    fn is_used_up(&self) -> bool {
-        self.calls > 0
-            && self.calls.is_multiple_of(CALLS_PER_LOOK)
-            && is_used_up(
-                self.calls,
-                self.since.elapsed(),
-                (self.memory_bytes, self.instance.memory_bytes()),
-            )
-    }
-}
-
-/// Memory is what it was at first, and what it is now.
-fn is_used_up(calls: u32, age: Duration, (first, now): (usize, usize)) -> bool {
-    calls >= CALLS_MAX || age >= AGE_MAX || (now > first && now >= first.saturating_mul(2))
 }
 
 fn is_silent(said: &Said) -> bool {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AGE_MAX, CALLS_MAX, CoreFilters, Did, Filtered, OnFailure, RequestFilter, is_used_up};
+use super::running::{AGE_MAX, CALLS_MAX, is_used_up};
+use super::{CoreFilters, Did, Filtered, OnFailure, RequestFilter};
 use crate::plugin::facts::Facts;
 use crate::telemetry::metrics::Metrics;
 
