@@ -55,13 +55,14 @@ fn a_header_that_a_server_may_take_for_the_one_that_was_asked_for_is_refused() {
 fn a_request_with_the_header_passes_with_what_the_filter_sets() {
     let upstream = Upstream::named("app");
     let gate = asking(&upstream).start();
-    let forged =
-        gate.get("/t/x").header("x-tenant-checked", "forged").header("X_Tenant_Checked", "b");
-    forged.header("X-TENANT", "acme").send().expect_text("app");
-    let last = upstream.last();
-    assert_eq!(last.head.all("x-tenant-checked"), ["yes"]);
-    assert_eq!(last.head.all("X_Tenant_Checked"), [""; 0]);
-    assert_eq!(last.header("X-Tenant"), Some("acme"));
+    for spelling in ["x-tenant-checked", "X_Tenant_Checked"] {
+        let forged = gate.get("/t/x").header(spelling, "forged");
+        forged.header("X-TENANT", "acme").send().expect_text("app");
+        let last = upstream.last();
+        assert_eq!(last.head.all("x-tenant-checked"), ["yes"]);
+        assert_eq!(last.head.all("X_Tenant_Checked"), [""; 0]);
+        assert_eq!(last.header("X-Tenant"), Some("acme"));
+    }
     gate.get("/other").header("X-Tenant", "acme").send().expect_text("app");
     assert_eq!(upstream.last().header("x-tenant-checked"), None);
     until("the access log has it", || {
