@@ -45,6 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
 fn written(head: &RequestHead<'_>, path: &str) -> Vec<u8> {
     let client = client([192, 0, 2, 7].into(), &[], head);
     let rewrite = RequestRewrite {
+        edits: &[],
         path,
         client: &client,
         local_port: 8080,

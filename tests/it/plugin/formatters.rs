@@ -4,7 +4,9 @@ use headgate::model::alert::Phase;
 use headgate::model::health::Severity;
 
 use super::assemble::{Guest, Message};
+use super::stand::{NAME, Stand};
 use super::{LOOP, event, label, loaded};
+use crate::support::{Gateway, Upstream};
 
 type Case = (&'static str, Guest, &'static [&'static str]);
 
@@ -62,4 +64,33 @@ fn silence_is_an_answer_that_the_host_may_overrule() {
     );
     let called = silent.format("{}", &event(Phase::Updated, Severity::Critical));
     assert_eq!(called.outcome, Ok(None));
+}
+
+#[test]
+fn a_silent_formatter_holds_back_updates_alone_in_a_running_gate() {
+    let silent =
+        Guest::formatter().body("format", "(i32.store8 offset=4 ($right) (i32.const 0)) $right");
+    let upstream = Upstream::named("upstream");
+    let setup = Gateway::in_front_of("app", &upstream)
+        .with(&format!("plugins: {{ {NAME}: {{ file: \"{{dir}}/{NAME}.wasm\" }} }}"))
+        .with(&format!("alerts: {{ formatter: {NAME} }}"));
+    let stand = Stand::of(setup, upstream, &silent.build());
+    stand.active();
+    for (phase, is_held_back) in
+        [("opened", false), ("updated", true), ("resolved", false), ("test", false)]
+    {
+        let event = serde_json::json!({
+            "now-ms": 1, "id": "i-1", "phase": phase, "severity": "info", "code": "late",
+            "service": { "name": "app" }, "old": "ok", "new": "degraded",
+        });
+        let asked = stand.gate.admin_post("/api/admin/headgate/plugins/format");
+        let answer = asked.body(event.to_string()).send().expect_status(200);
+        let message = answer.field("message");
+        assert_eq!(message.is_null(), is_held_back, "{phase}: {message}");
+        if !is_held_back {
+            assert_eq!(message["issues"][0].as_str().map(|it| it.starts_with("app")), Some(true));
+        }
+    }
+    let denied = stand.gate.metric("headgate_plugin_suppressions_denied_total", NAME);
+    assert_eq!(denied, 3.0, "{}", stand.gate.metrics());
 }
