@@ -53,7 +53,7 @@ fn what_is_no_command_line_is_refused_with_what_would_be() {
 fn what_is_a_command_line_is_taken() {
     for line in [
         "new a --kind health-policy --lang javascript",
-        "new a --kind filter --dir /tmp/x",
+        "new a --kind filter --dir elsewhere",
         "build",
         "build x --build-std",
         "check a.wasm --settings {} --kind formatter --class large",
