@@ -6,9 +6,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
+use crate::linux::clock::thread_cpu_time;
 use crate::model::UnixMs;
 
 /// What is looked at as a whole.
@@ -23,13 +23,6 @@ const SUSPENDED: Duration = Duration::from_secs(5);
 const SUSPENDED_MAX: Duration = Duration::from_secs(320);
 /// Good behaviour after which an old suspension is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
-
-/// CPU time of this thread.
-pub fn thread_cpu() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    let whole = u64::try_from(now.tv_sec).unwrap_or(0);
-    Duration::new(whole, u32::try_from(now.tv_nsec).unwrap_or(0))
-}
 
 /// What one filter has taken of one core.
 #[derive(Clone, Copy, Debug)]
@@ -67,14 +60,14 @@ pub struct Took {
 impl Began {
     /// The call begins after this.
     pub fn now(measure: Measure) -> Self {
-        let cpu = (measure == Measure::Cpu).then(thread_cpu);
+        let cpu = (measure == Measure::Cpu).then(thread_cpu_time);
         Self { wall: Instant::now(), cpu }
     }
 
     /// The call has ended before this.
     pub fn took(self) -> Took {
         let ended = Instant::now();
-        let cpu = self.cpu.map(|before| thread_cpu().saturating_sub(before));
+        let cpu = self.cpu.map(|before| thread_cpu_time().saturating_sub(before));
         Took { ended, wall: ended.duration_since(self.wall), cpu }
     }
 }

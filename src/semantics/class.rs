@@ -55,6 +55,25 @@ pub enum Class {
     Shadow,
 }
 
+impl Class {
+    /// Whether fields of this class bear on nothing but the request itself: neither framing nor the hop, the gate's own
+    /// nor a credential of its. They pass as they are, and others may see and change them.
+    #[inline]
+    pub fn is_plain(self) -> bool {
+        matches!(
+            self,
+            Self::Other
+                | Self::Origin
+                | Self::Accept
+                | Self::ContentType
+                | Self::CorsMethod
+                | Self::CorsHeaders
+                | Self::FetchContext
+                | Self::SetCookie
+        )
+    }
+}
+
 /// The class of a field name; `name` is a token in any case.
 #[inline]
 pub fn classify(name: &[u8]) -> Class {

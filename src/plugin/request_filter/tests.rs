@@ -181,18 +181,18 @@ mod with_a_component {
         let (mut core, mut facts) = (CoreFilters::default(), facts(Some("a")));
         let mut instance = filters[0].spares.take().unwrap();
         let rounds = 2_000;
-        let began = crate::plugin::budget::thread_cpu();
+        let began = crate::linux::clock::thread_cpu_time();
         let mut said = crate::plugin::Said::default();
         for _ in 0..rounds {
             let decision = instance.on_request(&mut facts, &mut said).unwrap();
             assert!(matches!(decision, FilterDecision::Edit(_)));
         }
-        let bare = crate::plugin::budget::thread_cpu() - began;
-        let began = crate::plugin::budget::thread_cpu();
+        let bare = crate::linux::clock::thread_cpu_time() - began;
+        let began = crate::linux::clock::thread_cpu_time();
         for _ in 0..rounds {
             let _ = core.run(&filters, &mut facts);
         }
-        let whole = crate::plugin::budget::thread_cpu() - began;
+        let whole = crate::linux::clock::thread_cpu_time() - began;
         // Wide: unoptimised code on a busy machine. What is meant is that nothing of another order comes on top.
         assert!(whole < bare * 5, "{whole:?} for {rounds} calls, {bare:?} without the budget");
     }

@@ -161,24 +161,13 @@ fn has_twin(filters: &[Arc<RequestFilter>], head: &RequestHead<'_>) -> bool {
 /// Whether a field can be shown at all: what the client says and the gate lets through.
 fn is_visible(class: Class, client: &Client) -> bool {
     match class {
-        Class::Other
-        | Class::ContentLength
-        | Class::Via
-        | Class::TraceParent
-        | Class::TraceState
-        | Class::Origin
-        | Class::Accept
-        | Class::ContentType
-        | Class::CorsMethod
-        | Class::CorsHeaders
-        | Class::FetchContext
-        | Class::SetCookie => true,
+        Class::ContentLength | Class::Via | Class::TraceParent | Class::TraceState => true,
         Class::XForwardedFor
         | Class::XForwardedProto
         | Class::XForwardedHost
         | Class::XForwardedPort
         | Class::XForwardedOther => client.trusted_peer,
-        _ => false,
+        other => other.is_plain(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Whoever hands edits over has checked them. They are checked here once more, because a wrong one would be a second
 //! request (RFC 9112 §11.2) or somebody else's name.
 
-use crate::semantics::class::{Class, classify};
+use crate::semantics::class::classify;
 use crate::semantics::fields::{is_one_name, is_token};
 use crate::wire::h1::text::put_field;
 
@@ -64,18 +64,7 @@ pub(super) fn put(out: &mut Vec<u8>, edits: &[Edit<'_>]) {
 
 /// Whether a request's field of this name may be changed by others than the gate.
 pub fn may_change(name: &str) -> bool {
-    let is_open = matches!(
-        classify(name.as_bytes()),
-        Class::Other
-            | Class::Origin
-            | Class::Accept
-            | Class::ContentType
-            | Class::CorsMethod
-            | Class::CorsHeaders
-            | Class::FetchContext
-            | Class::SetCookie
-    );
-    is_open && is_token(name.as_bytes())
+    classify(name.as_bytes()).is_plain() && is_token(name.as_bytes())
 }
 
 /// Whether an answer of the gate's may carry this field of somebody else's.

@@ -68,19 +68,11 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead<'_>, rewrite: &RequestRewri
 #[inline]
 fn passes_request(class: Class, head: &RequestHead<'_>, rewrite: &RequestRewrite<'_>) -> bool {
     match class {
-        Class::Other
-        | Class::Origin
-        | Class::Accept
-        | Class::ContentType
-        | Class::CorsMethod
-        | Class::CorsHeaders
-        | Class::FetchContext
-        | Class::SetCookie => true,
         Class::ApiKey => rewrite.forward_key,
         Class::XForwardedOther | Class::XForwardedPort => rewrite.client.trusted_peer,
         Class::Trailer => head.framing == Framing::Chunked,
         Class::TraceState => continues(rewrite.traceparent, head.first(Class::TraceParent)),
-        _ => false,
+        other => other.is_plain(),
     }
 }
 
