@@ -9,6 +9,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "alert",
+            "health",
+            "store",
             "app",
             "demo",
             "proxy",
@@ -24,10 +27,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model",
         ],
     ),
-    ("demo", &["app", "plugin", "config", "wire", "telemetry", "model"]),
+    ("demo", &["app", "alert", "health", "plugin", "config", "wire", "telemetry", "model"]),
     (
         "app",
         &[
+            "alert",
+            "health",
+            "store",
             "proxy",
             "admin",
             "ops",
@@ -43,6 +49,25 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "model",
         ],
     ),
+    (
+        "alert",
+        &["health", "generation", "plugin", "store", "config", "telemetry", "semantics", "model"],
+    ),
+    (
+        "health",
+        &[
+            "generation",
+            "plugin",
+            "store",
+            "maintenance",
+            "config",
+            "wire",
+            "telemetry",
+            "semantics",
+            "model",
+        ],
+    ),
+    ("store", &["linux", "model"]),
     ("ops", &["generation", "maintenance", "wire", "telemetry", "model"]),
     (
         "proxy",
@@ -62,6 +87,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "alert",
+            "health",
+            "store",
             "generation",
             "plugin",
             "maintenance",
@@ -77,7 +105,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "generation",
         &["plugin", "maintenance", "auth", "config", "wire", "telemetry", "semantics", "model"],
     ),
-    ("plugin", &["telemetry", "linux", "model"]),
+    ("plugin", &["store", "telemetry", "linux", "model"]),
     ("maintenance", &["model"]),
     ("auth", &["model"]),
     ("wire", &["telemetry", "semantics", "linux", "model"]),

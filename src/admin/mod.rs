@@ -20,11 +20,17 @@ use tokio::sync::Semaphore;
 
 use crate::admin::plugins::{Registry, UPLOADS_MAX};
 use crate::admin::problem::Problem;
+use crate::alert::book::Book;
+use crate::alert::outbox::Outbox;
+use crate::alert::responder::Responder;
 use crate::generation::live::Live;
 use crate::generation::reload::Status;
+use crate::health::board::Board;
 use crate::maintenance::store::BoxFuture;
 use crate::maintenance::switch::{Publish, Switch};
 use crate::model::UnixMs;
+use crate::store::Ledger;
+use crate::store::journal::Journal;
 use crate::wire::answer::Answer;
 
 /// Longest `drain=`; whoever serves [`Admin::answer`] must wait at least 10 s longer than this.
@@ -58,8 +64,41 @@ pub struct Parts {
     /// Uses of keys by name since the start (`telemetry::metrics`).
     pub key_uses: Arc<dyn Fn() -> Vec<KeyUse> + Send + Sync>,
     pub plugins: Arc<dyn Registry>,
+    pub watched: Watched,
     /// Start of the process.
     pub started: UnixMs,
+}
+
+/// What watches the services and tells of them.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    pub board: Arc<Board>,
+    pub book: Arc<Book>,
+    pub outbox: Arc<Outbox>,
+    pub responder: Arc<Responder>,
+    pub journal: Arc<dyn Journal>,
+    pub ledger: Arc<dyn Ledger>,
+}
+
+impl Watched {
+    /// Parts that watch nothing and keep nothing.
+    #[cfg(test)]
+    pub(crate) fn nothing(live: &Arc<Live>) -> Self {
+        let ledger: Arc<dyn Ledger> = crate::store::memory::MemoryLedger::new();
+        let (board, bell) = (Arc::new(Board::default()), Arc::default());
+        let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
+        let outbox = Outbox::new(Arc::clone(&ledger), Arc::clone(&book), Arc::clone(&board));
+        let responder = Responder::new(crate::alert::responder::Parts {
+            live: Arc::clone(live),
+            ledger: Arc::clone(&ledger),
+            book: Arc::clone(&book),
+            outbox: Arc::clone(&outbox),
+            board: Arc::clone(&board),
+            bell,
+        });
+        let journal = crate::store::memory::MemoryJournal::new();
+        Self { board, book, outbox, responder, journal, ledger }
+    }
 }
 
 /// How often and when a key was last admitted.

@@ -9,6 +9,7 @@ pub mod parts;
 pub mod plugins;
 pub mod reload;
 pub mod signals;
+pub mod watching;
 
 use std::io;
 use std::path::PathBuf;

@@ -14,6 +14,7 @@ use crate::app::data::{self, ORDERS_MAX, Seat};
 use crate::app::origin::{self, Origin};
 use crate::app::plugins::Proofs;
 use crate::app::reload::{Files, GateSite, look_up_names};
+use crate::app::watching::Watching;
 use crate::app::{AppError, gauges, reload};
 use crate::auth::bad_keys::BadKeys;
 use crate::config::Config;
@@ -48,6 +49,7 @@ pub struct Parts {
     reloader: Reloader<GateSite>,
     reloads: Handle,
     proofs: Proofs,
+    watching: Watching,
     watched: watch::Receiver<Files>,
     orders: Vec<mpsc::Receiver<Order>>,
     handed: Vec<mpsc::Receiver<Handed>>,
@@ -91,8 +93,7 @@ impl Parts {
         proofs: Proofs,
     ) -> Result<Self, AppError> {
         let cores = cores(&generation.config);
-        let dir = generation.config.state_dir.clone();
-        let switch = open_switch(dir).await?;
+        let switch = open_switch(generation.config.state_dir.clone()).await?;
         let generation = Arc::new(generation);
         look_up_names(&generation).await;
         let (senders, orders) = channels(cores, ORDERS_MAX);
@@ -101,8 +102,8 @@ impl Parts {
         let live = Arc::new(Live::new(gate, senders));
         proofs.published(generation.clone()).await;
         let bad_keys = Arc::new(BadKeys::new(generation.config.limits.bad_keys_per_minute));
-        let files = origin.files(&generation.config).into_iter().collect();
-        let (files, watched) = watch::channel(files);
+        let (files, watched) =
+            watch::channel(origin.files(&generation.config).into_iter().collect());
         let site = GateSite {
             origin: origin.clone(),
             live: Arc::clone(&live),
@@ -114,13 +115,14 @@ impl Parts {
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
-        let key_uses = Arc::new(move || reload::key_uses(&uses));
+        let watching = Watching::build(&live, &generation.config.state_dir);
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),
             reload: Some(reload::for_admin(reloads.clone())),
-            key_uses,
+            key_uses: Arc::new(move || reload::key_uses(&uses)),
             plugins: proofs.plugins(),
+            watched: watching.watched.clone(),
             started: UnixMs::now(),
         });
         let spread = Spread::new(ways);
@@ -143,6 +145,7 @@ impl Parts {
             reloader,
             reloads,
             proofs,
+            watching,
             watched,
             orders,
             handed,
@@ -216,6 +219,7 @@ impl Parts {
             let control = control::Control::new(Arc::clone(&live), admin, &self.metrics, count);
             listeners.spawn(serve_admin(socket, control, stopped));
         }
+        self.watching.start(&mut loops);
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
         let (tell, changed) = mpsc::channel(1);
         loops.spawn(reload::watch_files(self.watched, self.reloads, tell));

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::config::alerts::Alerts;
+use crate::config::health::{Flap, Watching};
 use crate::config::{Limits, Log, Maintenance, ServiceTimeouts, Timeouts};
+use crate::model::health::Severity;
 
 /// Config file of commands that are given none.
 pub const FILE: &str = "headgate.yaml";
@@ -65,3 +68,52 @@ pub const LOG: Log = Log { access: true, ring_lines: 8192 };
 pub const POLICY: &str = "threshold";
 /// Who puts alerts into words.
 pub const FORMATTER: &str = "plain";
+
+/// How a service is watched. Three bad verdicts in a row are an incident: one time-out is not a death.
+pub const WATCHING: Watching = Watching {
+    probe: None,
+    rise: 2,
+    fall: 3,
+    flap: Flap { window: 20, high: 50, low: 25 },
+    severity: Severity::Critical,
+    namespace: None,
+    follows_maintenance: false,
+    passes_in_maintenance: false,
+    labels: Vec::new(),
+};
+
+/// Between two probes of a service that is well.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// Between two probes of one that is not.
+pub const PROBE_UNHEALTHY_INTERVAL: Duration = Duration::from_secs(2);
+/// For one probe. Kubesnap's health takes 5 s during an upload.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Bytes of a body that are read; what the policy sees of them is less.
+pub const PROBE_BODY_MAX: usize = 64 << 10;
+
+/// For one call of a sink.
+pub const SINK_TIMEOUT: Duration = Duration::from_secs(10);
+/// For one snapshot: an upload takes seconds.
+pub const KUBESNAP_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long an alert waits for its snapshot.
+pub const KUBESNAP_WAIT: Duration = Duration::from_secs(2);
+/// Between two snapshots of one namespace.
+pub const KUBESNAP_COOLDOWN: Duration = Duration::from_mins(10);
+/// Snapshots a day.
+pub const KUBESNAP_BUDGET: u32 = 24;
+
+/// Where alerts go: nowhere, until the config says so.
+pub fn alerts() -> Alerts {
+    Alerts {
+        gateway: String::from("headgate"),
+        sinks: Vec::new(),
+        routes: Vec::new(),
+        group_wait: Duration::from_secs(5),
+        remind_after: Some(Duration::from_hours(4)),
+        quiet: None,
+        give_up: Duration::from_hours(24),
+        outbox_rows: 20_000,
+        stale_maintenance: Duration::from_mins(5),
+        kubesnap: None,
+    }
+}

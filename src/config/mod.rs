@@ -2,10 +2,12 @@
 //!
 //! `Config` exists only as the result of [`parse`]: nothing downstream sees unparsed text.
 
+pub mod alerts;
 mod decode;
 pub mod defaults;
 pub mod effective;
 pub mod findings;
+pub mod health;
 mod lower;
 mod parse;
 mod plugins;
@@ -74,6 +76,8 @@ pub struct Config {
     pub plugins: Vec<Plugin>,
     /// Who puts alerts into words.
     pub formatter: PluginUse,
+    /// Where alerts go.
+    pub alerts: alerts::Alerts,
 }
 
 impl Config {
@@ -131,7 +135,7 @@ pub enum AdminListen {
 }
 
 /// One service: where it is and how it is treated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Unique name, `[a-z0-9-]{1,63}`.
     pub name: String,
@@ -149,6 +153,8 @@ pub struct Service {
     pub timeouts: ServiceTimeouts,
     /// Who judges its health.
     pub policy: PluginUse,
+    /// How it is watched.
+    pub watching: health::Watching,
 }
 
 /// Where an upstream is: plain HTTP for now.

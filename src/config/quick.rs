@@ -115,6 +115,7 @@ fn config(
         log: defaults::LOG,
         plugins: Vec::new(),
         formatter: PluginUse::builtin(defaults::FORMATTER, String::from("alerts.formatter")),
+        alerts: defaults::alerts(),
     }
 }
 
@@ -130,6 +131,7 @@ impl Service {
             max_body_bytes: Some(defaults::MAX_BODY),
             timeouts: defaults::SERVICE_TIMEOUTS,
             policy: PluginUse::builtin(defaults::POLICY, format!("services.{name}.health.policy")),
+            watching: defaults::WATCHING,
         }
     }
 }

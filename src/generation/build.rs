@@ -8,6 +8,7 @@ use crate::auth::{Keyring, NewKey, digest};
 use crate::config::findings::{Finding, Severity};
 use crate::config::secret::{Resolved, SecretError};
 use crate::config::{Config, Key, KeySource, OnRevoke, PathMatch, Retry, Route, Service};
+use crate::generation::alerting::Alerting;
 use crate::generation::guarded::{FilterTable, GuardTable};
 use crate::generation::routes::RouteTable;
 use crate::generation::{AdminPlace, Generation, LiveService, plugins};
@@ -81,6 +82,11 @@ pub fn build(
         keyring: Keyring::build(keys),
         plugins: Arc::new(set),
         plugin_notes: notes,
+        alerting: Arc::new(Alerting {
+            config: config.alerts.clone(),
+            sinks: Vec::new(),
+            kubesnap_key: None,
+        }),
         config,
     };
     Ok(Built { generation, warnings })

@@ -40,6 +40,7 @@ pub(crate) fn service(name: &str, coverage: Coverage) -> Service {
         upstreams: vec![Authority { host: "127.0.0.1".to_owned(), port: 8000 }],
         coverage,
         policy: crate::config::PluginUse::builtin("threshold", String::new()),
+        watching: crate::config::defaults::WATCHING,
         forward_key: coverage == Coverage::Exempt,
         max_in_flight: 100,
         max_body_bytes: None,
@@ -159,6 +160,7 @@ pub(crate) fn bare() -> Config {
         log: Log { access: true, ring_lines: 8192 },
         plugins: Vec::new(),
         formatter: crate::config::PluginUse::builtin("plain", String::from("alerts.formatter")),
+        alerts: crate::config::defaults::alerts(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is live: one immutable, numbered build of a config, and the gate made of it and the maintenance state.
 
+pub mod alerting;
 pub mod build;
 #[cfg(test)]
 pub(crate) mod fixture;
@@ -15,6 +16,7 @@ use std::sync::atomic::AtomicU32;
 
 use crate::auth::Keyring;
 use crate::config::{Config, Route, Service};
+use crate::generation::alerting::Alerting;
 use crate::generation::guarded::{FilterTable, GuardTable};
 use crate::generation::routes::RouteTable;
 use crate::maintenance::Modes;
@@ -49,6 +51,8 @@ pub struct Generation {
     pub plugins: Arc<PluginSet>,
     /// What was wrong with plugins when it was built.
     pub plugin_notes: Vec<Note>,
+    /// Where alerts go, with the secrets resolved.
+    pub alerting: Arc<Alerting>,
     /// Limits of a request head, from `config.limits`.
     pub head_limits: HeadLimits,
 }

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod health;
+pub mod incident;
 
 use std::net::Ipv4Addr;
 

@@ -130,6 +130,7 @@ impl Rig {
             reload,
             key_uses,
             plugins,
+            watched: Watched::nothing(&live),
             started: UnixMs::now(),
         };
         Self { admin: Arc::new(Admin::new(parts)), live, switch, seen }
@@ -187,6 +188,7 @@ fn service(name: &str, coverage: Coverage) -> Service {
         upstreams: vec![Authority { host: "127.0.0.1".to_owned(), port: 1 }],
         coverage,
         policy: crate::config::PluginUse::builtin("threshold", String::new()),
+        watching: crate::config::defaults::WATCHING,
         forward_key: false,
         max_in_flight: 8,
         max_body_bytes: None,
@@ -240,6 +242,7 @@ fn config(max_ttl: Option<Duration>) -> Config {
         log: Log { access: false, ring_lines: 1 },
         plugins: Vec::new(),
         formatter: crate::config::PluginUse::builtin("plain", String::from("alerts.formatter")),
+        alerts: crate::config::defaults::alerts(),
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
         log: log(raw, cx),
         plugins: plugins::plugins(raw, cx),
         formatter: plugins::formatter(raw, cx, &known),
+        alerts: defaults::alerts(),
         prefix,
     };
     access::check(raw, cx, &config);

@@ -1,0 +1,1 @@
+//! When to try again: exponential with full jitter, or as the receiver asks. Pure.

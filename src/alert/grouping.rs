@@ -1,0 +1,1 @@
+//! Which notices go out together. Pure.

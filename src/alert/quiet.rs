@@ -1,0 +1,1 @@
+//! Hours in which only what is loud enough goes out. Pure.

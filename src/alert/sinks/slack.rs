@@ -1,0 +1,1 @@
+//! Slack's incoming webhooks: text always, blocks where the formatter made some, within Slack's limits.

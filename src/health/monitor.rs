@@ -1,0 +1,1 @@
+//! Watches one service: tick, probe all endpoints, judge, track, tell.

@@ -1,0 +1,1 @@
+//! What real traffic says: connect errors, share of 5xx, latency; from the counters of the request path.

@@ -1,0 +1,1 @@
+//! The last samples of one service, as policies see them.
