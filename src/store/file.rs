@@ -71,21 +71,80 @@ impl Opening {
         }
     }
 
-    /// Opens or makes the file, with mode 0600 in a folder with mode 0700. Blocks; does not wait for another process.
+    /// Opens the file, or makes it (mode 0600 in a folder with mode 0700) and lets `begin` mark it as ours. Blocks, but
+    /// does not wait for another process.
     ///
     /// # Errors
     /// See [`Trouble`]; a panic of redb is [`Trouble::Broken`].
-    pub(crate) fn open(&self) -> Result<Opened, Trouble> {
-        let file = self.file().map_err(|it| io_trouble(&it))?;
-        let found = file.metadata().map_err(|it| io_trouble(&it))?;
-        if !found.is_file() {
-            return Err(Trouble::Foreign("it is not a regular file".to_owned()));
+    pub(crate) fn open(&self, begin: Begin) -> Result<Opened, Trouble> {
+        let fresh = self.is_missing()?;
+        if fresh {
+            self.make(begin)?;
         }
-        let fresh = found.len() == 0;
-        if !fresh && is_blank(&file) {
+        let file = self.file(&self.path).map_err(|it| io_trouble(&it))?;
+        let found = file.metadata().map_err(|it| io_trouble(&it))?;
+        if is_blank(&file) {
             return Err(Trouble::Broken("its first bytes are all zero".to_owned()));
         }
-        let db = guarded(|| {
+        let db = self.database(file)?;
+        Ok(Opened { db, identity: (found.dev(), found.ino()), fresh })
+    }
+
+    fn is_missing(&self) -> Result<bool, Trouble> {
+        match fs::metadata(&self.path) {
+            // A FIFO would be opened, a device be written to.
+            Ok(it) if !it.is_file() => {
+                Err(Trouble::Foreign("it is not a regular file".to_owned()))
+            }
+            Ok(it) => Ok(it.len() == 0),
+            Err(it) if it.kind() == ErrorKind::NotFound => Ok(true),
+            Err(it) => Err(io_trouble(&it)),
+        }
+    }
+
+    /// Makes the file under another name first: whatever ends the process, it is there whole or not at all.
+    fn make(&self, begin: Begin) -> Result<(), Trouble> {
+        let draft = self.beside(".new");
+        let made = guarded(|| {
+            if let Some(dir) = self.path.parent() {
+                let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+                made.map_err(|it| io_trouble(&it))?;
+            }
+            remove(&draft).map_err(|it| io_trouble(&it))?;
+            let db = self.database(self.file(&draft).map_err(|it| io_trouble(&it))?)?;
+            begin(&db)?;
+            db.close().map_err(trouble)?;
+            self.put_in_place(&draft).map_err(|it| io_trouble(&it))
+        });
+        // What is left of a failure is of no use to anybody.
+        let _ = remove(&draft);
+        made
+    }
+
+    fn put_in_place(&self, draft: &Path) -> io::Result<()> {
+        if fs::metadata(&self.path).is_ok_and(|it| it.len() == 0) {
+            remove(&self.path)?;
+        }
+        match fs::hard_link(draft, &self.path) {
+            // Another process was faster: its file is as good.
+            Err(it) if it.kind() == ErrorKind::AlreadyExists => {}
+            // A file system without links.
+            Err(_) => fs::rename(draft, &self.path)?,
+            Ok(()) => {}
+        }
+        self.path.parent().map_or(Ok(()), |it| File::open(it)?.sync_all())
+    }
+
+    fn file(&self, path: &Path) -> io::Result<File> {
+        #[cfg(test)]
+        self.faults.check()?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(path)
+    }
+
+    fn database(&self, file: File) -> Result<Database, Trouble> {
+        guarded(|| {
             let backend = Disk {
                 file: FileBackend::new(file).map_err(trouble)?,
                 sync: self.sync,
@@ -96,33 +155,13 @@ impl Opening {
             builder.set_cache_size(self.cache_bytes);
             builder.set_check_integrity_on_open(self.verify);
             builder.create_with_backend(backend).map_err(trouble)
-        })?;
-        if fresh {
-            let synced = self.path.parent().map_or(Ok(()), |it| File::open(it)?.sync_all());
-            synced.map_err(|it| io_trouble(&it))?;
-        }
-        Ok(Opened { db, identity: (found.dev(), found.ino()), fresh })
+        })
     }
 
-    fn file(&self) -> io::Result<File> {
-        #[cfg(test)]
-        self.faults.check()?;
-        match fs::metadata(&self.path) {
-            // A FIFO would be opened, a device be written to.
-            Ok(it) if !it.is_file() => {
-                return Err(io::Error::new(ErrorKind::InvalidData, "it is not a regular file"));
-            }
-            Ok(_) => {}
-            Err(it) if it.kind() == ErrorKind::NotFound => {
-                if let Some(dir) = self.path.parent() {
-                    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-                }
-            }
-            Err(it) => return Err(it),
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        options.open(&self.path)
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(suffix);
+        name.into()
     }
 
     /// Whether the path leads to another file than the one that is open, or to none.
@@ -135,11 +174,7 @@ impl Opening {
     /// # Errors
     /// The file system's.
     pub(crate) fn set_aside(&self) -> io::Result<PathBuf> {
-        let name = |number: u32| {
-            let mut name = self.path.clone().into_os_string();
-            name.push(format!(".broken-{number}"));
-            PathBuf::from(name)
-        };
+        let name = |number: u32| self.beside(&format!(".broken-{number}"));
         let exists = |number: &u32| fs::symlink_metadata(name(*number)).is_ok();
         // Numbers only grow, and there are few files: the highest is within reach of the lowest.
         let first = (1..=u32::MAX).take(SEARCH_MAX).find(exists).unwrap_or(1);
@@ -152,6 +187,17 @@ impl Opening {
             let _ = fs::remove_file(name(old));
         }
         Ok(name(next))
+    }
+}
+
+/// Marks a new file as ours, in one transaction.
+pub(crate) type Begin = fn(&Database) -> Result<(), Trouble>;
+
+/// Removes a file that need not be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(it) if it.kind() != ErrorKind::NotFound => Err(it),
+        _ => Ok(()),
     }
 }
 

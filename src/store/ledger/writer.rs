@@ -87,10 +87,7 @@ impl Writer {
 
     /// Opens the file and reads its rows.
     fn open(&mut self) -> Result<(), Trouble> {
-        let mut opened = self.opening.open()?;
-        if opened.fresh {
-            guarded(|| begin(&opened.db))?;
-        }
+        let mut opened = self.opening.open(begin)?;
         let rows = guarded(|| read(&opened.db))?;
         let mut core = self.shared.core();
         let begun_anew = opened.fresh && core.loaded;
@@ -121,7 +118,7 @@ impl Writer {
     }
 
     /// Writes; false at the end.
-    fn commit(&mut self, mut taken: Taken) -> bool {
+    fn commit(&mut self, taken: Taken) -> bool {
         let Some(opened) = &self.open else { return true };
         if self.opening.is_elsewhere(opened.identity) {
             self.moved_away(taken);
