@@ -93,9 +93,7 @@ impl Opening {
     fn is_missing(&self) -> Result<bool, Trouble> {
         match fs::metadata(&self.path) {
             // A FIFO would be opened, a device be written to.
-            Ok(it) if !it.is_file() => {
-                Err(Trouble::Foreign("it is not a regular file".to_owned()))
-            }
+            Ok(it) if !it.is_file() => Err(Trouble::Foreign("it is not a regular file".to_owned())),
             Ok(it) => Ok(it.len() == 0),
             Err(it) if it.kind() == ErrorKind::NotFound => Ok(true),
             Err(it) => Err(io_trouble(&it)),

@@ -66,9 +66,7 @@ pub(super) fn facts(db: &Database) -> Result<Facts, Trouble> {
         }
         Err(it) => return Err(trouble(it)),
     };
-    let get = |name: &str| {
-        table.get(name).map_err(trouble).map(|it| it.map_or(0, |it| it.value()))
-    };
+    let get = |name: &str| table.get(name).map_err(trouble).map(|it| it.map_or(0, |it| it.value()));
     if get(FORMAT)? != FORMAT_NOW {
         return Err(Trouble::Broken("it has another version's format".to_owned()));
     }
@@ -101,12 +99,9 @@ fn write_to(db: &Database) -> Result<WriteTransaction, Trouble> {
 
 fn put_facts(change: &WriteTransaction, facts: Facts) -> Result<(), Trouble> {
     let mut table = change.open_table(FACTS).map_err(trouble)?;
-    for (name, value) in [
-        (FORMAT, FORMAT_NOW),
-        (NUMBER, facts.number),
-        (BYTES, facts.bytes),
-        (BOOT, facts.boot),
-    ] {
+    for (name, value) in
+        [(FORMAT, FORMAT_NOW), (NUMBER, facts.number), (BYTES, facts.bytes), (BOOT, facts.boot)]
+    {
         table.insert(name, value).map_err(trouble)?;
     }
     Ok(())
@@ -176,9 +171,11 @@ fn trim(
 ) -> Result<(), Trouble> {
     let oldest = now_ms.saturating_sub(KEPT_MS);
     for _ in 0..most {
-        let Some((key, bytes)) = rows.first().map_err(trouble)?.map(|(key, value)| {
-            (key.value(), row_bytes(value.value().len()))
-        }) else {
+        let Some((key, bytes)) = rows
+            .first()
+            .map_err(trouble)?
+            .map(|(key, value)| (key.value(), row_bytes(value.value().len())))
+        else {
             facts.bytes = 0;
             return Ok(());
         };

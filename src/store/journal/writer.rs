@@ -171,11 +171,15 @@ impl Writer {
         match trouble {
             Trouble::Held => self.sleep(HELD_RETRY),
             Trouble::Broken(reason) => {
-                tracing::warn!("{path} is broken and begun anew, observations of the last day are lost: {reason}");
+                tracing::warn!(
+                    "{path} is broken and begun anew, observations of the last day are lost: {reason}"
+                );
                 match fs::remove_file(&self.opening.path) {
                     Ok(()) if self.failures < FAILURES_MAX => true,
                     Ok(()) => self.fail(&reason),
-                    Err(error) => self.fail(&format!("{reason}, and it cannot be removed: {error}")),
+                    Err(error) => {
+                        self.fail(&format!("{reason}, and it cannot be removed: {error}"))
+                    }
                 }
             }
             Trouble::Foreign(reason) | Trouble::Denied(reason) if !self.shared.buffer().tried => {

@@ -207,14 +207,18 @@ impl Writer {
                     true => "its rows were in memory and are written to a new file",
                     false => "incidents and undelivered alerts in it are not known any more",
                 };
-                let message =
-                    format!("{path} is broken ({reason}), set aside as {}: {rows}", aside.display());
+                let message = format!(
+                    "{path} is broken ({reason}), set aside as {}: {rows}",
+                    aside.display()
+                );
                 tracing::error!("{message}");
                 core.lost(message);
                 core.all_unsaved();
                 true
             }
-            Err(error) => self.fail(&format!("it is broken ({reason}) and cannot be renamed: {error}")),
+            Err(error) => {
+                self.fail(&format!("it is broken ({reason}) and cannot be renamed: {error}"))
+            }
         }
     }
 
@@ -296,11 +300,7 @@ fn copied(path: &Path) -> Vec<(Key, Vec<u8>)> {
 fn begin(db: &Database) -> Result<(), Trouble> {
     let mut change = db.begin_write().map_err(trouble)?;
     change.set_quick_repair(true);
-    change
-        .open_table(FORMAT)
-        .map_err(trouble)?
-        .insert(FORMAT_KEY, FORMAT_NOW)
-        .map_err(trouble)?;
+    change.open_table(FORMAT).map_err(trouble)?.insert(FORMAT_KEY, FORMAT_NOW).map_err(trouble)?;
     change.commit().map_err(trouble)
 }
 
