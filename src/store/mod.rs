@@ -5,6 +5,8 @@
 //! observed: written about once a second without waiting for the disk, and begun anew when it is broken.
 
 mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod journal;
 pub mod ledger;
 pub mod memory;
