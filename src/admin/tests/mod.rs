@@ -141,7 +141,7 @@ impl Rig {
     }
 
     async fn call(&self, call: Call) -> Answer {
-        let answer = self.admin.answer(call).await;
+        let Reply::Whole(answer) = self.admin.answer(call).await else { panic!("a whole answer") };
         assert_eq!(header(&answer, "Cache-Control"), Some("no-store"));
         answer
     }
