@@ -524,4 +524,91 @@ mod tests {
         asks.join_all().await;
         assert_eq!(answered.load(SeqCst), 20);
     }
+
+    /// A server whose every answer streams; the senders are the test's.
+    async fn streams(
+        limits: ServeLimits,
+    ) -> (
+        SocketAddr,
+        tokio::sync::mpsc::Receiver<tokio::sync::mpsc::Sender<Bytes>>,
+        watch::Sender<bool>,
+    ) {
+        let socket = Socket::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = socket.tcp_address().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (give, given) = tokio::sync::mpsc::channel(8);
+        let handler = move |_: Asked| {
+            let give = give.clone();
+            async move {
+                let head = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
+                let (streamed, sender) = Streamed::new(head);
+                give.send(sender).await.unwrap();
+                Reply::Streamed(streamed)
+            }
+        };
+        tokio::spawn(serve(socket, limits, handler, stopped));
+        (address, given, stop)
+    }
+
+    async fn read_until(stream: &mut TcpStream, words: &str) -> String {
+        let mut all = Vec::new();
+        while !String::from_utf8_lossy(&all).contains(words) {
+            let mut piece = [0; 1024];
+            let count = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+            assert!(count > 0, "{all:?}");
+            all.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_stream_outlives_every_deadline_and_ends_in_order_with_the_listener() {
+        let short = Duration::from_millis(20);
+        let limits = ServeLimits {
+            age: short,
+            handler: short,
+            body: short,
+            head: short,
+            drain: PATIENCE,
+            ..ServeLimits::default()
+        };
+        let (address, mut given, stop) = streams(limits).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let sender = given.recv().await.unwrap();
+        read_until(&mut stream, "\r\n\r\n").await;
+        // All of the short times pass many times over.
+        tokio::time::sleep(short * 20).await;
+        sender.send(Bytes::from_static(b"late")).await.unwrap();
+        read_until(&mut stream, "4\r\nlate\r\n").await;
+        stop.send(true).unwrap();
+        read_until(&mut stream, "0\r\n\r\n").await;
+        timeout(PATIENCE, sender.closed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_is_told_to_the_sender() {
+        let (address, mut given, _stop) = streams(ServeLimits::default()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let sender = given.recv().await.unwrap();
+        drop(stream);
+        timeout(PATIENCE, sender.closed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn followers_keep_their_places_until_their_sender_is_gone() {
+        let limits = ServeLimits { connections: 1, ..ServeLimits::default() };
+        let (address, mut given, _stop) = streams(limits).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let sender = given.recv().await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(timeout(Duration::from_millis(600), given.recv()).await.is_err());
+        drop(sender);
+        assert!(timeout(PATIENCE, given.recv()).await.is_ok());
+    }
 }

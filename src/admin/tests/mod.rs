@@ -4,6 +4,7 @@ mod inspect;
 mod plugins;
 mod refusals;
 mod toggles;
+mod watching;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
