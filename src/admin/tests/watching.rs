@@ -178,7 +178,7 @@ async fn the_table_is_what_dispatch_knows() {
             let head = answer.head();
             let allowed = endpoint.methods.contains(&method);
             assert_eq!(head.status == 405, !allowed, "{method} {path}: {head:?}");
-            if allowed && endpoint.path != super::super::endpoints::STATUS {
+            if allowed && endpoint.path != endpoints::STATUS {
                 let said = text(head);
                 assert_eq!(head.status, 400, "{method} {path}: {said}");
                 // What is offered instead is what the table says.
