@@ -221,6 +221,8 @@ impl Parts {
         }
         self.watching.start(&mut loops);
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
+        let board = Arc::clone(&self.watching.watched.board);
+        loops.spawn(admin::news::run(Arc::clone(&live), Arc::clone(&self.switch), board));
         let (tell, changed) = mpsc::channel(1);
         loops.spawn(reload::watch_files(self.watched, self.reloads, tell));
         let (wish, plugins) = mpsc::channel(1);
