@@ -1,11 +1,14 @@
 //! A monitor for every service of the live generation: started, replaced and ended as generations come.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use tokio::task::{Id, JoinError, JoinSet};
 
+use crate::health::board::ServiceHealth;
 use crate::health::monitor::{Begin, Kept, Monitor, Site};
+use crate::model::UnixMs;
+use crate::model::health::Health;
 
 /// All monitors of a process.
 #[derive(Debug)]
@@ -21,6 +24,27 @@ pub struct Monitors {
 struct Running {
     id: Id,
     kept: Kept,
+}
+
+/// Puts all services on the board, before anything is known: the ledger may still be another process's.
+pub fn announce(site: &Site) {
+    let now = UnixMs::now();
+    for it in &site.live.load().generation.services {
+        site.board.post(ServiceHealth {
+            service: it.service.name.clone(),
+            health: Health::Unknown,
+            since_ms: now.0,
+            verdict: None,
+            by: None,
+            reason: Some("not watched yet: the ledger is not open".to_owned()),
+            flapping: false,
+            muted: false,
+            incident: None,
+            endpoints: Vec::new(),
+            last_probe_ms: None,
+            next_probe_ms: None,
+        });
+    }
 }
 
 impl Monitors {
@@ -50,7 +74,7 @@ impl Monitors {
 
     /// A monitor follows its service by itself: only those that have none need one.
     fn start_missing(&mut self) {
-        let generation = std::sync::Arc::clone(&self.site.live.load().generation);
+        let generation = Arc::clone(&self.site.live.load().generation);
         for it in &generation.services {
             if !self.running.contains_key(&it.service.name) {
                 self.start(it.service.name.clone());
