@@ -385,3 +385,6 @@ fn nothing_said(code: &str, detail: &str) -> Judged {
     };
     Judged { verdict, by: None, fault: None }
 }
+
+#[cfg(test)]
+mod tests;
