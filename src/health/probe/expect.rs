@@ -155,11 +155,7 @@ mod tests {
             (ok(), "[]", Some("the body has no value at $.status")),
             (ok(), "", Some("the answer has no body")),
             (ok(), "OK", Some("the body is no JSON: expected value at line 1 column 1")),
-            (
-                ok(),
-                &deep,
-                Some("the body is no JSON: recursion limit exceeded"),
-            ),
+            (ok(), &deep, Some("the body is no JSON: recursion limit exceeded")),
             (
                 ok(),
                 "{\"status\":\"O\0K\"}",
