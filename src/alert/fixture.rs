@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::alerts::{Alerts, SinkConfig, SinkKind};
+use crate::config::alerts::{Alerts, Kubesnap, SecretRef, SinkConfig, SinkKind};
 use crate::config::defaults;
 use crate::health::Report;
 use crate::health::tracker::Track;
@@ -67,4 +67,16 @@ pub(crate) fn alerts(sinks: &[&str]) -> Alerts {
         timeout: Duration::from_secs(1),
     };
     Alerts { sinks: sinks.iter().map(sink).collect(), ..defaults::alerts() }
+}
+
+/// A minute between two snapshots, three a day.
+pub(crate) fn kubesnap(url: &str) -> Kubesnap {
+    Kubesnap {
+        url: url.to_owned(),
+        key: SecretRef::Env(String::from("KUBESNAP_KEY")),
+        timeout: Duration::from_secs(30),
+        wait: Duration::from_secs(2),
+        cooldown: Duration::from_mins(1),
+        budget: 3,
+    }
 }

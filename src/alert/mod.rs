@@ -18,6 +18,7 @@ pub mod quiet;
 pub mod responder;
 pub mod routing;
 pub mod sinks;
+pub mod snapshot_budget;
 pub mod steady;
 pub mod trial;
 pub mod wording;
