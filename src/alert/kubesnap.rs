@@ -3,15 +3,14 @@
 //! It is not idempotent and reads every pod's log, so nothing is ever asked twice: a time-out is *unknown*.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::alert::book::Book;
 use crate::alert::notice::Notice;
 use crate::alert::snapshot_budget::SnapshotBudget;
+use crate::alert::snapshot_call::{Ask, Asked, BODY_MAX, Heard};
 use crate::alert::steady::Steady;
 use crate::config::alerts;
 use crate::config::secret::Secret;
@@ -22,35 +21,8 @@ use crate::store::{Batch, BoxFuture, Ledger, StoreError, Table};
 
 /// Row of `Table::Meta`.
 const BUDGET: &str = "snapshot-budget";
-/// What is read of an answer.
-pub const BODY_MAX: usize = 64 << 10;
 /// What is kept of words from outside.
 const WORDS_MAX: usize = 240;
-
-/// One call. The key goes to this URL's host and nowhere else.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    pub url: String,
-    pub key: Arc<Secret>,
-    /// For everything.
-    pub timeout: Duration,
-}
-
-/// What came of a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// `complete`: the body did not break off.
-    Answer { status: u16, body: Vec<u8>, complete: bool },
-    /// Nothing has reached Kubesnap.
-    NotSent(String),
-    /// It may have got the request.
-    NoAnswer(String),
-}
-
-/// Who makes the call.
-pub trait Ask: fmt::Debug + Send + Sync {
-    fn ask(&self, asked: Asked) -> BoxFuture<'_, Heard>;
-}
 
 /// All snapshots of the gate.
 #[derive(Debug)]
@@ -118,7 +90,8 @@ impl Kubesnap {
             if self.book.find(id).is_none_or(|it| it.snapshot.is_some()) {
                 continue;
             }
-            let (outcome, start) = self.decide(id, namespace, rules, alerting.kubesnap_key.as_ref());
+            let (outcome, start) =
+                self.decide(id, namespace, rules, alerting.kubesnap_key.as_ref());
             outcomes.push((id.clone(), outcome));
             starts.extend(start);
         }
@@ -283,7 +256,8 @@ fn words(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{BODY_MAX, Heard, is_label, judge};
+    use super::{is_label, judge};
+    use crate::alert::snapshot_call::{BODY_MAX, Heard};
     use crate::model::incident::Snapshot;
 
     fn answer(status: u16, body: &str) -> Heard {
@@ -305,11 +279,17 @@ mod tests {
                 Snapshot::Taken { file: String::from("kubesnap_2026-11-24T10:00:00.zip") },
             ),
             (
-                answer(200, r#"{"snapshot_status":"success","file_name":"a.zip","upload_status":"failed"}"#),
+                answer(
+                    200,
+                    r#"{"snapshot_status":"success","file_name":"a.zip","upload_status":"failed"}"#,
+                ),
                 failed("upload_status=failed (a.zip was not uploaded)"),
             ),
             (
-                answer(200, r#"{"snapshot_status":"success","file_name":"a.zip","upload_status":null}"#),
+                answer(
+                    200,
+                    r#"{"snapshot_status":"success","file_name":"a.zip","upload_status":null}"#,
+                ),
                 failed("upload_status=null (a.zip was not uploaded)"),
             ),
             (answer(200, r#"{"snapshot_status":"failed"}"#), failed("snapshot_status=failed")),
@@ -325,7 +305,10 @@ mod tests {
                 Heard::Answer { status: 200, body: vec![b' '; BODY_MAX], complete: false },
                 nothing.clone(),
             ),
-            (Heard::Answer { status: 200, body: begun, complete: false }, unknown("the answer broke off")),
+            (
+                Heard::Answer { status: 200, body: begun, complete: false },
+                unknown("the answer broke off"),
+            ),
             (
                 answer(401, r#"{"detail":"Invalid or missing API Key"}"#),
                 failed("Kubesnap does not accept the key (401)"),

@@ -19,6 +19,7 @@ pub mod responder;
 pub mod routing;
 pub mod sinks;
 pub mod snapshot_budget;
+pub mod snapshot_call;
 pub mod steady;
 pub mod trial;
 pub mod wording;

@@ -12,6 +12,8 @@ use crate::alert::grouping::{self, Circumstances, Group, Plan, Waiting};
 use crate::alert::kubesnap::Kubesnap;
 use crate::alert::notice;
 use crate::alert::outbox::{Outbox, Parcel, State};
+use crate::alert::sinks;
+use crate::alert::snapshot_call::{Ask, Network};
 use crate::alert::steady::Steady;
 use crate::alert::trial;
 use crate::alert::wording;
@@ -26,7 +28,7 @@ use crate::plugin::alert_formatter::Formatted;
 use crate::store::{Batch, Ledger};
 
 /// How long to sleep when nothing rings: a new config may change what is due.
-const LOOK_MAX: Duration = Duration::from_secs(5);
+const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How soon to try again when the outbox has no room.
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// Groups that are put into words in one step; the others in the next.
@@ -58,7 +60,7 @@ pub struct Responder {
 struct Memory {
     /// When a notice was seen first, by number.
     seen: BTreeMap<u64, u64>,
-    /// The generation whose services were compared with the book's.
+    /// The generation whose sinks and services act.
     generation: u64,
     /// Whether the outbox had no room the last time: said once.
     no_room: bool,
@@ -83,8 +85,13 @@ struct Worded {
 
 impl Responder {
     pub fn new(parts: Parts) -> Arc<Self> {
+        Self::with(parts, Box::new(Network::default()))
+    }
+
+    /// The same with another way to Kubesnap.
+    pub fn with(parts: Parts, asks: Box<dyn Ask>) -> Arc<Self> {
         let clock = Steady::new();
-        let kubesnap = Kubesnap::new(&parts.ledger, &parts.book, clock);
+        let kubesnap = Kubesnap::new(&parts.ledger, &parts.book, clock, asks);
         Arc::new(Self { parts, clock, kubesnap, memory: Mutex::default() })
     }
 
@@ -102,10 +109,10 @@ impl Responder {
     /// Puts into the outbox what is due; gives how long there is nothing to do unless somebody rings.
     async fn step(&self) -> Duration {
         let generation = Arc::clone(&self.parts.live.load().generation);
-        self.retire(&generation);
+        self.take_over(&generation);
         let reminder = self.remind(&generation);
         let notices = self.parts.book.notices();
-        self.kubesnap.ask_for(&notices, &generation.alerting).await;
+        self.kubesnap.ask_for(&notices, &generation.alerting);
         let plan = self.plan(&generation);
         if !plan.groups.is_empty() {
             return self.carry_out(plan, &generation).await;
@@ -231,12 +238,14 @@ impl Responder {
         memory.no_room = full;
     }
 
-    /// With a new config: incidents of services that are not watched any more are over.
-    fn retire(&self, generation: &Generation) {
+    /// With a new config: its sinks are served, and incidents of services that are not watched any more are over.
+    fn take_over(&self, generation: &Generation) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut memory.generation, generation.number) == generation.number {
             return;
         }
+        let alerting = &generation.alerting;
+        self.parts.outbox.serve(sinks::from(alerting), alerting.config.outbox_rows);
         let watched = generation.config.services.iter().filter(|it| it.watching.probe.is_some());
         self.parts.book.retire(&watched.map(|it| it.name.as_str()).collect());
     }

@@ -50,8 +50,12 @@ impl SnapshotBudget {
                 let at = UnixMs(last.at_ms).rfc3339();
                 let seconds = (next - now_ms).div_ceil(1000);
                 return Some(match &last.file {
-                    Some(file) => format!("the last one is {file} of {at}, the next one in {seconds} s"),
-                    None => format!("the last one was asked for at {at}, the next one in {seconds} s"),
+                    Some(file) => {
+                        format!("the last one is {file} of {at}, the next one in {seconds} s")
+                    }
+                    None => {
+                        format!("the last one was asked for at {at}, the next one in {seconds} s")
+                    }
                 });
             }
         }
@@ -106,10 +110,16 @@ mod tests {
         assert_eq!(budget.refuses("dev", &rules, start), None);
         budget.ask("dev", start);
         let refusal = budget.refuses("dev", &rules, start + 1001).unwrap();
-        assert_eq!(refusal, "the last one was asked for at 1970-01-01T00:16:40.000Z, the next one in 59 s");
+        assert_eq!(
+            refusal,
+            "the last one was asked for at 1970-01-01T00:16:40.000Z, the next one in 59 s"
+        );
         budget.took("dev", "kubesnap_1.zip");
         let refusal = budget.refuses("dev", &rules, start + 59_999).unwrap();
-        assert!(refusal.starts_with("the last one is kubesnap_1.zip of 1970-01-01T00:16"), "{refusal}");
+        assert!(
+            refusal.starts_with("the last one is kubesnap_1.zip of 1970-01-01T00:16"),
+            "{refusal}"
+        );
         assert!(budget.refuses("prod", &rules, start + 1).is_none(), "another namespace");
         assert!(budget.refuses("dev", &rules, start + 60_000).is_none());
         budget.ask("dev", start + 60_000);
