@@ -330,3 +330,162 @@ fn told(incident: &mut Incident, outcome: &Outcome, at_ms: u64) {
     let (text, by) = (outcome.text.clone(), outcome.by.clone());
     incidents::note(incident, Moment { at_ms, what: Happened::Noticed, health, code, text, by });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::{Book, Outcome};
+    use crate::alert::fixture::{change, report};
+    use crate::alert::notice::Notice;
+    use crate::health::Reporter as _;
+    use crate::health::board::Board;
+    use crate::model::alert::Phase;
+    use crate::model::incident::Happened::{self, Delivered, Noticed, Opened, Resolved};
+    use crate::model::incident::{Moment, Snapshot, incident_id};
+    use crate::store::memory::MemoryLedger;
+    use crate::store::{Batch, Ledger, Op, Table};
+
+    fn book(ledger: &Arc<MemoryLedger>) -> Arc<Book> {
+        let ledger: Arc<dyn Ledger> = Arc::clone(ledger) as Arc<dyn Ledger>;
+        let book = Book::new(ledger, Arc::new(Board::default()), Arc::default());
+        book.restore();
+        book
+    }
+
+    fn outcome(notices: Vec<u64>, phase: Phase, worded: Option<Snapshot>) -> Outcome {
+        Outcome {
+            notices,
+            incidents: vec![(incident_id("api", 1000), worded)],
+            phase,
+            placed: BTreeSet::from([String::from("mail")]),
+            again: false,
+            text: String::from("opened: for mail"),
+            by: None,
+        }
+    }
+
+    fn waiting(book: &Book) -> Vec<(u64, Phase)> {
+        book.notices().iter().map(|it| (it.number, it.phase)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_reported_outlives_the_process() {
+        let ledger = MemoryLedger::new();
+        let first = book(&ledger);
+        first.report(report(false, vec![change("api", Opened, 1000)])).await;
+        first.report(report(true, vec![change("db", Opened, 1001)])).await;
+        let moment = Moment { what: Delivered, ..first.incidents()[0].timeline[0].clone() };
+        first.note(&incident_id("api", 1000), moment);
+
+        let second = book(&ledger);
+        assert_eq!(second.incidents(), first.incidents());
+        assert_eq!(second.incidents().iter().map(|it| it.timeline.len()).max(), Some(2));
+        assert_eq!(second.tracks(), first.tracks());
+        assert_eq!(waiting(&second), [(1, Phase::Opened)]);
+
+        // Numbers go on, also after the notices are gone.
+        let written = second.settle(&[outcome(vec![1], Phase::Opened, None)], Batch::default(), 7);
+        written.await.unwrap();
+        let third = book(&ledger);
+        third.report(report(false, vec![change("api", Resolved, 1002)])).await;
+        assert_eq!(waiting(&third), [(2, Phase::Resolved)]);
+        let incident = third.get(&incident_id("api", 1000)).unwrap();
+        assert_eq!(incident.telling.sinks, ["mail"]);
+        assert_eq!(incident.telling.last_ms, Some(7));
+        let what: Vec<_> = incident.timeline.iter().map(|it| it.what).collect();
+        assert_eq!(what, [Opened, Delivered, Noticed, Resolved]);
+    }
+
+    #[tokio::test]
+    async fn rows_that_cannot_be_read_are_left_alone() {
+        let ledger = MemoryLedger::new();
+        let broken = Op::Put(Table::Incidents, String::from("x"), b"{".to_vec());
+        ledger.write(Batch(vec![broken])).await.unwrap();
+        let book = book(&ledger);
+        assert!(book.incidents().is_empty());
+        assert!(ledger.get(Table::Incidents, "x").is_some());
+    }
+
+    #[tokio::test]
+    async fn everything_of_a_report_is_one_write() {
+        let ledger = MemoryLedger::new();
+        let book = book(&ledger);
+        let bell = Arc::clone(&book.bell);
+        bell.notified().await;
+        book.report(report(false, vec![change("api", Opened, 1000)])).await;
+        bell.notified().await;
+        for (table, rows) in
+            [(Table::Incidents, 1), (Table::Tracks, 1), (Table::Notices, 1), (Table::Meta, 1)]
+        {
+            assert_eq!(ledger.rows(table).len(), rows, "{}", table.name());
+        }
+        let row = &ledger.rows(Table::Notices)[0];
+        assert_eq!(row.0, "00000000000000000001");
+        assert_eq!(serde_json::from_slice::<Notice>(&row.1).unwrap(), *book.notices()[0]);
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_that_was_asked_for_before_the_restart_is_unknown() {
+        let ledger = MemoryLedger::new();
+        let first = book(&ledger);
+        first.report(report(false, vec![change("api", Opened, 1000)])).await;
+        let id = incident_id("api", 1000);
+        first.snapshot(&id, Snapshot::Pending);
+        let settled = outcome(vec![1], Phase::Opened, Some(Snapshot::Pending));
+        first.settle(&[settled], Batch::default(), 7).await.unwrap();
+
+        let second = book(&ledger);
+        let incident = second.get(&id).unwrap();
+        assert!(matches!(incident.snapshot, Some(Snapshot::Unknown { .. })));
+        assert_eq!(waiting(&second), [(2, Phase::Updated)], "told once");
+        assert_eq!(waiting(&book(&ledger)), [(2, Phase::Updated)]);
+    }
+
+    #[tokio::test]
+    async fn an_outcome_that_comes_while_the_alert_is_worded_is_not_lost() {
+        let ledger = MemoryLedger::new();
+        let book = book(&ledger);
+        book.report(report(false, vec![change("api", Opened, 1000)])).await;
+        let id = incident_id("api", 1000);
+        book.snapshot(&id, Snapshot::Pending);
+        // The words say that it is pending; meanwhile:
+        book.snapshot(&id, Snapshot::Taken { file: String::from("a.zip") });
+        assert_eq!(waiting(&book), [(1, Phase::Opened)]);
+        let settled = outcome(vec![1], Phase::Opened, Some(Snapshot::Pending));
+        book.settle(&[settled], Batch::default(), 7).await.unwrap();
+        assert_eq!(waiting(&book), [(2, Phase::Updated)]);
+    }
+
+    #[tokio::test]
+    async fn without_room_a_notice_stays_and_remembers_who_has_it() {
+        let ledger = MemoryLedger::new();
+        let first = book(&ledger);
+        first.report(report(false, vec![change("api", Opened, 1000)])).await;
+        let half = Outcome { again: true, ..outcome(vec![1], Phase::Opened, None) };
+        first.settle(&[half], Batch::default(), 7).await.unwrap();
+        let notices = book(&ledger).notices();
+        assert_eq!(notices[0].done, ["mail"]);
+    }
+
+    #[tokio::test]
+    async fn open_incidents_come_first_and_the_newest_before_the_older() {
+        let book = book(&MemoryLedger::new());
+        let at = |service: &str, what: Happened, at_ms| {
+            let incident = incident_id(service, 1000);
+            report(
+                false,
+                vec![crate::model::incident::Change { incident, ..change(service, what, at_ms) }],
+            )
+        };
+        for it in [at("a", Opened, 1), at("b", Opened, 2), at("c", Opened, 3), at("c", Resolved, 4)]
+        {
+            book.report(it).await;
+        }
+        let order: Vec<_> = book.incidents().into_iter().map(|it| it.service.name).collect();
+        assert_eq!(order, ["b", "a", "c"]);
+        book.retire(&BTreeSet::from(["b"]));
+        assert_eq!(book.open().len(), 1);
+    }
+}

@@ -255,7 +255,8 @@ fn opened(change: &Change, report: &Report) -> Arc<Incident> {
         issues: change.issues.clone(),
         channels: change.channels.clone(),
         by: change.by.clone(),
-        flapping: false,
+        // The tracker opens an incident also because a service flaps.
+        flapping: report.track.flapping,
         muted: report.muted,
         told: false,
         snapshot: None,
