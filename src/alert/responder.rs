@@ -12,7 +12,6 @@ use crate::alert::grouping::{self, Circumstances, Group, Plan, Waiting};
 use crate::alert::kubesnap::Kubesnap;
 use crate::alert::notice;
 use crate::alert::outbox::{Outbox, Parcel, State};
-use crate::alert::sinks;
 use crate::alert::snapshot_call::{Ask, Network};
 use crate::alert::steady::Steady;
 use crate::alert::trial;
@@ -184,9 +183,12 @@ impl Responder {
             }
         }
         let full = outcomes.iter().any(|it| it.again);
+        let has_parcels = outcomes.iter().any(|it| !it.placed.is_empty());
         let written = self.parts.book.settle(&outcomes, batch, self.clock.now_ms()).await;
         self.parts.book.written(written);
-        self.parts.outbox.written();
+        if has_parcels {
+            self.parts.outbox.written();
+        }
         self.say_room(full);
         if full { NO_ROOM } else { Duration::ZERO }
     }
@@ -244,8 +246,7 @@ impl Responder {
         if std::mem::replace(&mut memory.generation, generation.number) == generation.number {
             return;
         }
-        let alerting = &generation.alerting;
-        self.parts.outbox.serve(sinks::from(alerting), alerting.config.outbox_rows);
+        self.parts.outbox.follow(&generation.alerting);
         let watched = generation.config.services.iter().filter(|it| it.watching.probe.is_some());
         self.parts.book.retire(&watched.map(|it| it.name.as_str()).collect());
     }
@@ -332,3 +333,6 @@ fn say(group: &Group, placed: &BTreeSet<String>, suppressed: bool) -> String {
     };
     format!("{phase}{why}: {whom}{with}")
 }
+
+#[cfg(test)]
+mod tests;

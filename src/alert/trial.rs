@@ -46,6 +46,9 @@ pub(super) async fn test(parts: &Parts, generation: &Generation, wanted: &[Strin
         waiting.retain(|(sink, _)| *sink != it.sink);
         tested.push(refused(&it.sink, String::from("the outbox has no room")));
     }
+    if waiting.is_empty() {
+        return tested;
+    }
     let written = parts.ledger.write(batch).await;
     parts.outbox.written();
     if let Err(error) = written {
@@ -61,14 +64,13 @@ async fn follow(outbox: &Outbox, mut waiting: Vec<(String, String)>) -> Vec<Test
     let deadline = Instant::now() + TEST_WAIT;
     while !waiting.is_empty() && Instant::now() < deadline {
         sleep(LOOK_AGAIN).await;
-        let parcels = outbox.list();
         let mut still = Vec::new();
         for (sink, key) in waiting {
-            match parcels.iter().find(|it| it.sink == sink && it.key == key) {
+            match outbox.find(&sink, &key) {
                 None => tested.push(accepted(&sink)),
-                Some(Parcel { state: State::Dead { reason, .. }, number, .. }) => {
-                    outbox.drop_chosen(&Chosen::One(sink.clone(), *number)).await;
-                    tested.push(refused(&sink, reason.clone()));
+                Some((number, State::Dead { reason, .. })) => {
+                    outbox.drop_chosen(&Chosen::One(sink.clone(), number)).await;
+                    tested.push(refused(&sink, reason));
                 }
                 Some(_) => still.push((sink, key)),
             }
@@ -76,13 +78,12 @@ async fn follow(outbox: &Outbox, mut waiting: Vec<(String, String)>) -> Vec<Test
         waiting = still;
     }
     for (sink, key) in waiting {
-        let parcels = outbox.list();
-        let Some(parcel) = parcels.iter().find(|it| it.sink == sink && it.key == key) else {
+        let Some((number, state)) = outbox.find(&sink, &key) else {
             tested.push(accepted(&sink));
             continue;
         };
-        outbox.drop_chosen(&Chosen::One(sink.clone(), parcel.number)).await;
-        tested.push(refused(&sink, late(&parcel.state)));
+        outbox.drop_chosen(&Chosen::One(sink.clone(), number)).await;
+        tested.push(refused(&sink, late(&state)));
     }
     tested
 }
