@@ -64,7 +64,7 @@ pub(super) struct Queue {
     /// First of all their incidents, and waiting.
     later: BTreeSet<(Instant, u64)>,
     /// On their way, even when they were dropped meanwhile.
-    flying: BTreeSet<u64>,
+    flying: BTreeMap<u64, Arc<Parcel>>,
     /// Queued ones that may make room.
     updates: BTreeSet<u64>,
     dead: BTreeSet<u64>,
@@ -96,12 +96,10 @@ impl Queue {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         entry.place = place;
         let (parcel, waits) = (Arc::clone(&entry.parcel), entry.not_before);
-        self.ready.remove(&number);
-        self.updates.remove(&number);
-        self.dead.remove(&number);
-        if let Some(at) = waits {
-            self.later.remove(&(at, number));
+        for set in [&mut self.ready, &mut self.updates, &mut self.dead] {
+            set.remove(&number);
         }
+        waits.map(|at| self.later.remove(&(at, number)));
         let opening = parcel.phase == Phase::Opened;
         for incident in &parcel.incidents {
             let dead = place == Place::Dead;
@@ -130,10 +128,7 @@ impl Queue {
             self.by_incident.get(incident).and_then(BTreeSet::first) == Some(&number)
         };
         // One that was dead and is tried again may find a later one on its way.
-        let flies = |incident: &String| {
-            let mut flying = self.flying.iter().filter_map(|it| self.entries.get(it));
-            flying.any(|it| it.parcel.incidents.contains(incident))
-        };
+        let flies = |it| self.flying.values().any(|flying| flying.incidents.contains(it));
         if !entry.parcel.incidents.iter().all(|it| first(it) && !flies(it)) {
             return;
         }
@@ -188,9 +183,16 @@ impl Queue {
         }
         let number = *self.ready.first()?;
         let parcel = Arc::clone(&self.entries.get(&number)?.parcel);
-        self.flying.insert(number);
+        self.flying.insert(number, Arc::clone(&parcel));
         self.put(number, Place::Flying);
         Some(parcel)
+    }
+
+    /// What waited for it may go, even when it was dropped on its way.
+    fn land(&mut self, number: u64) {
+        if let Some(parcel) = self.flying.remove(&number) {
+            self.move_up(&parcel);
+        }
     }
 
     /// A sink that fails gets one at a time, and not before its time.
@@ -215,7 +217,7 @@ impl Queue {
 
     /// The sink has it. It stays until [`Queue::gone`]; `false`: it was dropped meanwhile.
     pub(super) fn accepted(&mut self, number: u64) -> bool {
-        self.flying.remove(&number);
+        self.land(number);
         self.trouble = None;
         self.delivered += 1;
         self.put(number, Place::Done);
@@ -236,7 +238,7 @@ impl Queue {
 
     /// It did not come through; both it and the sink wait. Gives the row to write; `None`: it was dropped meanwhile.
     pub(super) fn again(&mut self, number: u64, why: &Why, now: Now) -> Option<Arc<Parcel>> {
-        self.flying.remove(&number);
+        self.land(number);
         self.trouble = Some(Trouble::after(self.trouble.take(), why, now));
         let entry = self.entries.get_mut(&number)?;
         let attempts = attempts(&entry.parcel).saturating_add(1);
@@ -252,7 +254,7 @@ impl Queue {
 
     /// Refused for good. Gives it and what is dead with it, as rows to write.
     pub(super) fn refused(&mut self, number: u64, reason: &str, now: Now) -> Vec<Arc<Parcel>> {
-        self.flying.remove(&number);
+        self.land(number);
         // A sink that refuses answers.
         self.trouble = None;
         self.bury(number, reason, now)
