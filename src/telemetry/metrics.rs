@@ -128,6 +128,8 @@ impl Metrics {
     /// The metrics of probes and of the services' health.
     pub fn health(&self) -> &Arc<HealthMetrics> {
         &self.health
+    }
+
     /// The metrics of alerts.
     pub fn alerts(&self) -> &Arc<AlertMetrics> {
         &self.alerts
