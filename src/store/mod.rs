@@ -5,6 +5,7 @@
 //! observed: written about once a second without waiting for the disk, and begun anew when it is broken.
 
 mod file;
+pub mod crash;
 pub mod journal;
 pub mod ledger;
 pub mod memory;

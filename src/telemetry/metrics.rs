@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::linux::process::Process;
 use crate::model::UnixMs;
+use crate::telemetry::alerts::AlertMetrics;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
 use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
@@ -66,6 +67,7 @@ pub struct Metrics {
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
     plugins: Arc<PluginMetrics>,
     health: Arc<HealthMetrics>,
+    alerts: Arc<AlertMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
 }
@@ -87,6 +89,7 @@ impl Default for Metrics {
             services: Mutex::default(),
             plugins: Arc::default(),
             health: Arc::default(),
+            alerts: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
         }
@@ -125,6 +128,11 @@ impl Metrics {
     /// The metrics of probes and of the services' health.
     pub fn health(&self) -> &Arc<HealthMetrics> {
         &self.health
+    }
+
+    /// The metrics of alerts.
+    pub fn alerts(&self) -> &Arc<AlertMetrics> {
+        &self.alerts
     }
 
     /// The counters of one core. Taken once per core.
@@ -214,6 +222,7 @@ impl Metrics {
             process: Process::now(),
             plugins: Arc::clone(&self.plugins),
             health: Arc::clone(&self.health),
+            alerts: Arc::clone(&self.alerts),
         }
     }
 }
@@ -233,6 +242,7 @@ struct Scrape {
     process: Process,
     plugins: Arc<PluginMetrics>,
     health: Arc<HealthMetrics>,
+    alerts: Arc<AlertMetrics>,
 }
 
 impl Collector for Scrape {
@@ -247,6 +257,7 @@ impl Collector for Scrape {
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
         self.health.write(&mut page)?;
+        self.alerts.write(&mut page)?;
         self.process(&mut page)
     }
 }
