@@ -5,6 +5,7 @@
 //! observed: written about once a second without waiting for the disk, and begun anew when it is broken.
 
 pub mod crash;
+mod file;
 pub mod journal;
 pub mod ledger;
 pub mod memory;

@@ -14,6 +14,7 @@ use crate::linux::process::Process;
 use crate::model::UnixMs;
 use crate::telemetry::alerts::AlertMetrics;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
+use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
 use crate::telemetry::plugins::PluginMetrics;
 use crate::telemetry::shard::{CLASSES, Counts, Red};
@@ -66,6 +67,7 @@ pub struct Metrics {
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
     plugins: Arc<PluginMetrics>,
     alerts: Arc<AlertMetrics>,
+    health: Arc<HealthMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
 }
@@ -87,6 +89,7 @@ impl Default for Metrics {
             services: Mutex::default(),
             plugins: Arc::default(),
             alerts: Arc::default(),
+            health: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
         }
@@ -125,6 +128,11 @@ impl Metrics {
     /// The metrics of alerts.
     pub fn alerts(&self) -> &Arc<AlertMetrics> {
         &self.alerts
+    }
+
+    /// The metrics of probes and of the services' health.
+    pub fn health(&self) -> &Arc<HealthMetrics> {
+        &self.health
     }
 
     /// The counters of one core. Taken once per core.
@@ -214,6 +222,7 @@ impl Metrics {
             process: Process::now(),
             plugins: Arc::clone(&self.plugins),
             alerts: Arc::clone(&self.alerts),
+            health: Arc::clone(&self.health),
         }
     }
 }
@@ -233,6 +242,7 @@ struct Scrape {
     process: Process,
     plugins: Arc<PluginMetrics>,
     alerts: Arc<AlertMetrics>,
+    health: Arc<HealthMetrics>,
 }
 
 impl Collector for Scrape {
@@ -247,6 +257,7 @@ impl Collector for Scrape {
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
         self.alerts.write(&mut page)?;
+        self.health.write(&mut page)?;
         self.process(&mut page)
     }
 }

@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod escape;
 mod exposition;
 mod guest_metric;
+pub mod health;
 mod line;
 pub mod logs;
 pub mod metrics;
