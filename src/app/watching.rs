@@ -12,6 +12,7 @@ use crate::admin::Watched;
 use crate::alert::book::Book;
 use crate::alert::outbox::Outbox;
 use crate::alert::responder::{self, Responder};
+use crate::app::gauges;
 use crate::generation::live::Live;
 use crate::health::Reporter;
 use crate::health::board::Board;
@@ -69,6 +70,8 @@ impl Watching {
             metrics: Arc::clone(metrics.health()),
         };
         let watched = Watched { board, book, outbox, responder, journal, ledger };
+        watched.outbox.count_in(Arc::clone(metrics.alerts()));
+        metrics.alerts().set_source(gauges::alerts(watched.clone()));
         Self { watched, plugins, monitored }
     }
 
@@ -80,6 +83,7 @@ impl Watching {
             plugins: Arc::clone(&self.plugins),
         };
         let monitored = self.monitored.clone();
+        tasks.spawn(follow_alerting(Arc::clone(&watched.outbox), Arc::clone(&monitored.live)));
         tasks.spawn(async move {
             monitors::announce(&monitored);
             watched.ledger.ready().await;
@@ -91,6 +95,18 @@ impl Watching {
             let monitors = Monitors::new(monitored, begins);
             tokio::join!(memory.keep(), watched.responder.run(), monitors.run());
         });
+    }
+}
+
+/// Alerts go where the live generation says.
+async fn follow_alerting(outbox: Arc<Outbox>, live: Arc<Live>) {
+    let mut published = live.published();
+    loop {
+        let alerting = Arc::clone(&live.load().generation.alerting);
+        outbox.follow(&alerting);
+        if published.changed().await.is_err() {
+            return;
+        }
     }
 }
 
