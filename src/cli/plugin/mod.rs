@@ -134,7 +134,7 @@ impl From<KindWord> for Kind {
 }
 
 /// JSON from the command line: the text itself, `@FILE`, or `-` for standard input.
-fn json(option: &str, text: &str) -> anyhow::Result<Value> {
+pub(super) fn json(option: &str, text: &str) -> anyhow::Result<Value> {
     let (origin, text) = if text == "-" {
         ("standard input".to_owned(), limited(std::io::stdin().lock(), "standard input")?)
     } else if let Some(path) = text.strip_prefix('@') {
