@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod plugin;
 pub mod plugin_compile;
 pub mod probe;
+pub mod replay;
 pub mod run;
 mod telling;
 
@@ -78,6 +79,8 @@ enum Command {
     Maintenance(maintenance::Cmd),
     /// Look at services from here and now; no gate need run.
     Probe(probe::Cmd),
+    /// Show what would have been different with another policy or formatter.
+    Replay(replay::Cmd),
     /// Send a test alert, or show what an alert would say.
     Alert(alert::Cmd),
     /// Show what has to be delivered; send it again or drop it.
@@ -120,6 +123,7 @@ pub fn run() -> ExitCode {
         Command::Key(cmd) => key::run(cmd, cli.output),
         Command::Maintenance(cmd) => maintenance::run(cmd, cli.output),
         Command::Probe(cmd) => probe::run(cmd, cli.output),
+        Command::Replay(cmd) => replay::run(cmd, cli.output),
         Command::Alert(cmd) => alert::run(cmd, cli.output),
         Command::Outbox(cmd) => outbox::run(cmd, cli.output),
         Command::Incidents(cmd) => incidents::run(cmd, cli.output),

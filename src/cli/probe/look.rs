@@ -76,8 +76,9 @@ pub(super) async fn look(service: &Service, judges: &Judges, tries: u32) -> Look
         }
         looked.tries += 1;
         looked.endpoints = round(probe, &spots(&probers).await).await;
-        samples.extend(looked.endpoints.iter().map(|it| it.1.clone()));
-        let window = window(service, samples.clone(), (current, began));
+        samples.extend(speaker(&looked.endpoints).cloned());
+        let facts = facts(service, &looked.endpoints);
+        let window = window(facts, samples.clone(), (current, began));
         let Some(said) = judges.judge(&service.name, window).await else { break };
         current = said.verdict.status;
         (looked.verdict, looked.by, looked.note) = (Some(said.verdict), said.by, said.note);
@@ -105,8 +106,7 @@ async fn spots(probers: &[(&Authority, Arc<Prober>)]) -> Vec<Spot> {
     spots
 }
 
-/// Every spot once, all at the same time; those that are well last, so that the newest sample of the window is theirs: one
-/// endpoint that answers is a service that answers.
+/// Every spot once, all at the same time.
 async fn round(probe: &Probe, spots: &[Spot]) -> Vec<(String, Sample)> {
     let mut looking = JoinSet::new();
     let mut seen = Vec::new();
@@ -123,8 +123,14 @@ async fn round(probe: &Probe, spots: &[Spot]) -> Vec<(String, Sample)> {
     while let Some(one) = looking.join_next().await {
         seen.extend(one);
     }
-    seen.sort_by_key(|it| (it.2.outcome == Outcome::Ok, it.0));
+    seen.sort_by_key(|it| it.0);
     seen.into_iter().map(|it| (it.1, it.2)).collect()
+}
+
+/// The one that stands for all: the service is there as long as one endpoint is.
+fn speaker(endpoints: &[(String, Sample)]) -> Option<&Sample> {
+    let well = endpoints.iter().find(|it| it.1.outcome == Outcome::Ok);
+    well.or_else(|| endpoints.first()).map(|it| &it.1)
 }
 
 fn unresolved(probe: &Probe, reason: String) -> Sample {
@@ -145,30 +151,26 @@ fn unresolved(probe: &Probe, reason: String) -> Sample {
     }
 }
 
-fn window(service: &Service, samples: Vec<Sample>, (current, since_ms): (Health, u64)) -> Window {
+fn window(
+    service: ServiceFacts,
+    samples: Vec<Sample>,
+    (current, since_ms): (Health, u64),
+) -> Window {
     let now_ms = UnixMs::now().0;
-    Window {
-        now_ms,
-        service: facts(service),
-        current,
-        since_ms,
-        samples,
-        seed: now_ms,
-        extra: Vec::new(),
-    }
+    Window { now_ms, service, current, since_ms, samples, seed: now_ms, extra: Vec::new() }
 }
 
-fn facts(service: &Service) -> ServiceFacts {
-    let Authority { host, port } = match service.upstreams.first() {
-        Some(it) => it.clone(),
-        None => Authority { host: String::new(), port: 0 },
-    };
+/// As the gate's own monitors tell them.
+fn facts(service: &Service, endpoints: &[(String, Sample)]) -> ServiceFacts {
+    let ready = endpoints.iter().filter(|it| it.1.outcome == Outcome::Ok).count();
+    let count = |it: usize| Some(u32::try_from(it).unwrap_or(u32::MAX));
+    let first = service.upstreams.first().map(|it| format!("{}:{}", it.host, it.port));
     ServiceFacts {
         name: service.name.clone(),
         namespace: service.watching.namespace.clone(),
-        endpoint: format!("http://{host}:{port}"),
-        ready: None,
-        desired: None,
+        endpoint: first.unwrap_or_default(),
+        ready: count(ready),
+        desired: count(endpoints.len()),
         labels: service.watching.labels.clone(),
     }
 }
