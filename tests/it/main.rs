@@ -28,3 +28,4 @@ mod support;
 mod upgrade;
 mod vectors;
 mod watching_api;
+mod watching_cli;
