@@ -29,3 +29,4 @@ mod support;
 mod upgrade;
 mod vectors;
 mod watching_api;
+mod watching_cli;
