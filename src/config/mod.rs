@@ -14,6 +14,8 @@ mod plugins;
 mod quantity;
 mod quick;
 mod raw;
+mod raw_alerts;
+mod raw_health;
 mod raw_plugins;
 mod schema;
 pub mod secret;
@@ -107,6 +109,17 @@ impl Config {
             .filter_map(|key| match &key.source {
                 KeySource::File(path) => Some(path.clone()),
                 KeySource::Env(_) | KeySource::Digest(_) => None,
+            })
+            .collect()
+    }
+
+    /// Files that hold secrets of the gate's own (of receivers of alerts, of Kubesnap): they are watched too.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        self.alerts
+            .secrets()
+            .filter_map(|it| match it {
+                alerts::SecretRef::File(path) => Some(path.clone()),
+                alerts::SecretRef::Env(_) => None,
             })
             .collect()
     }

@@ -12,7 +12,9 @@ use prometheus_client::registry::Registry;
 
 use crate::linux::process::Process;
 use crate::model::UnixMs;
+use crate::telemetry::alerts::AlertMetrics;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
+use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
 use crate::telemetry::plugins::PluginMetrics;
 use crate::telemetry::shard::{CLASSES, Counts, Red};
@@ -64,6 +66,8 @@ pub struct Metrics {
     cores: Vec<Arc<CoreMetrics>>,
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
     plugins: Arc<PluginMetrics>,
+    alerts: Arc<AlertMetrics>,
+    health: Arc<HealthMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
 }
@@ -84,6 +88,8 @@ impl Default for Metrics {
             cores: vec![Arc::default(), Arc::default()],
             services: Mutex::default(),
             plugins: Arc::default(),
+            alerts: Arc::default(),
+            health: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
         }
@@ -117,6 +123,16 @@ impl Metrics {
     /// The metrics of plugins.
     pub fn plugins(&self) -> &PluginMetrics {
         &self.plugins
+    }
+
+    /// The metrics of alerts.
+    pub fn alerts(&self) -> &Arc<AlertMetrics> {
+        &self.alerts
+    }
+
+    /// The metrics of probes and of the services' health.
+    pub fn health(&self) -> &Arc<HealthMetrics> {
+        &self.health
     }
 
     /// The counters of one core. Taken once per core.
@@ -205,6 +221,8 @@ impl Metrics {
             ],
             process: Process::now(),
             plugins: Arc::clone(&self.plugins),
+            alerts: Arc::clone(&self.alerts),
+            health: Arc::clone(&self.health),
         }
     }
 }
@@ -223,6 +241,8 @@ struct Scrape {
     reloads: [(&'static str, u64); 3],
     process: Process,
     plugins: Arc<PluginMetrics>,
+    alerts: Arc<AlertMetrics>,
+    health: Arc<HealthMetrics>,
 }
 
 impl Collector for Scrape {
@@ -236,6 +256,8 @@ impl Collector for Scrape {
         }
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
+        self.alerts.write(&mut page)?;
+        self.health.write(&mut page)?;
         self.process(&mut page)
     }
 }

@@ -1,9 +1,11 @@
 //! Logs, access log and metrics.
 
 pub mod access_log;
+pub mod alerts;
 pub mod escape;
 mod exposition;
 mod guest_metric;
+pub mod health;
 mod line;
 pub mod logs;
 pub mod metrics;
