@@ -66,8 +66,8 @@ pub struct Metrics {
     cores: Vec<Arc<CoreMetrics>>,
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
     plugins: Arc<PluginMetrics>,
-    health: Arc<HealthMetrics>,
     alerts: Arc<AlertMetrics>,
+    health: Arc<HealthMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
 }
@@ -88,8 +88,8 @@ impl Default for Metrics {
             cores: vec![Arc::default(), Arc::default()],
             services: Mutex::default(),
             plugins: Arc::default(),
-            health: Arc::default(),
             alerts: Arc::default(),
+            health: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
         }
@@ -125,14 +125,14 @@ impl Metrics {
         &self.plugins
     }
 
-    /// The metrics of probes and of the services' health.
-    pub fn health(&self) -> &Arc<HealthMetrics> {
-        &self.health
-    }
-
     /// The metrics of alerts.
     pub fn alerts(&self) -> &Arc<AlertMetrics> {
         &self.alerts
+    }
+
+    /// The metrics of probes and of the services' health.
+    pub fn health(&self) -> &Arc<HealthMetrics> {
+        &self.health
     }
 
     /// The counters of one core. Taken once per core.
@@ -221,8 +221,8 @@ impl Metrics {
             ],
             process: Process::now(),
             plugins: Arc::clone(&self.plugins),
-            health: Arc::clone(&self.health),
             alerts: Arc::clone(&self.alerts),
+            health: Arc::clone(&self.health),
         }
     }
 }
@@ -241,8 +241,8 @@ struct Scrape {
     reloads: [(&'static str, u64); 3],
     process: Process,
     plugins: Arc<PluginMetrics>,
-    health: Arc<HealthMetrics>,
     alerts: Arc<AlertMetrics>,
+    health: Arc<HealthMetrics>,
 }
 
 impl Collector for Scrape {
@@ -256,8 +256,8 @@ impl Collector for Scrape {
         }
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
-        self.health.write(&mut page)?;
         self.alerts.write(&mut page)?;
+        self.health.write(&mut page)?;
         self.process(&mut page)
     }
 }
