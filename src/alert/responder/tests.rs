@@ -20,7 +20,6 @@ use crate::generation::{Gate, fixture as generations};
 use crate::health::board::{Board, ServiceHealth};
 use crate::health::tracker::{Rules, Seen, Track};
 use crate::health::{Report, Reporter as _};
-use crate::maintenance::Modes;
 use crate::model::UnixMs;
 use crate::model::alert::Phase;
 use crate::model::health::{Health, Severity, Verdict};
@@ -84,7 +83,7 @@ fn live(alerts: Alerts) -> Arc<Live> {
     alerting.sinks.clear();
     alerting.config.kubesnap = kubesnap;
     alerting.kubesnap_key = Some(Arc::new(Secret::new(b"hunter2".to_vec())));
-    let gate = Gate { generation: Arc::new(generation), modes: Arc::new(Modes::default()) };
+    let gate = Gate { generation: Arc::new(generation), modes: Arc::default() };
     Arc::new(Live::new(gate, Vec::new()))
 }
 
