@@ -13,6 +13,7 @@ mod limits;
 mod logs;
 mod maintenance;
 mod ops;
+mod outbox;
 mod paths;
 mod peers;
 mod plugin;
