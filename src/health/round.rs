@@ -61,10 +61,12 @@ impl Rounds {
     }
 }
 
-/// The one that stands for all: the service is there as long as one endpoint is.
+/// The one that stands for all: the service is there as long as one endpoint is. An endpoint that could not be asked
+/// ([`Outcome::Skipped`]) speaks only when none was.
 pub fn speaker(results: &[(SocketAddr, Sample)]) -> Option<&Sample> {
     let well = results.iter().find(|it| it.1.outcome == Outcome::Ok);
-    well.or_else(|| results.first()).map(|it| &it.1)
+    let asked = || results.iter().find(|it| it.1.outcome != Outcome::Skipped);
+    well.or_else(asked).or_else(|| results.first()).map(|it| &it.1)
 }
 
 /// What is seen of a service whose name has no address.
@@ -156,6 +158,9 @@ mod tests {
         let results = [said(1, Outcome::Refused), well.clone(), said(3, Outcome::Timeout)];
         assert_eq!(speaker(&results), Some(&well.1));
         assert_eq!(speaker(&results[..1]).map(|it| it.outcome), Some(Outcome::Refused));
+        let unasked = [said(1, Outcome::Skipped), said(2, Outcome::Refused)];
+        assert_eq!(speaker(&unasked).map(|it| it.outcome), Some(Outcome::Refused));
+        assert_eq!(speaker(&unasked[..1]).map(|it| it.outcome), Some(Outcome::Skipped));
         assert_eq!(speaker(&[]), None);
     }
 }

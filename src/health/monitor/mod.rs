@@ -227,8 +227,10 @@ impl Monitor {
         for (_, sample) in &results {
             self.watch.probed(sample.outcome, sample.latency_us);
         }
+        // What the gate could not ask for reasons of its own says nothing about the endpoint.
+        let asked = results.iter().filter(|it| it.1.outcome != Outcome::Skipped);
         let verdicts: Vec<(SocketAddr, bool)> =
-            results.iter().map(|it| (it.0, it.1.outcome == Outcome::Ok)).collect();
+            asked.map(|it| (it.0, it.1.outcome == Outcome::Ok)).collect();
         endpoints::seen(&service.endpoints, &verdicts);
         let sample = speaker(&results).cloned().unwrap_or_else(|| {
             let sample = unresolved(probe);
