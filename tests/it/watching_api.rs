@@ -183,3 +183,19 @@ fn every_answer_has_the_members_that_the_document_demands() {
     let windows = gate.admin_get("/api/admin/headgate/plugins/windows?service=a").send();
     assert_eq!(windows.expect_status(200).field("service"), Value::from("a"));
 }
+
+#[test]
+fn a_window_that_a_person_brings_leaves_no_trace() {
+    let upstream = Upstream::named("x");
+    let gate = gate(&upstream);
+    let window = serde_json::json!({
+        "now-ms": 9_000, "service": { "name": "a" }, "current": "unknown", "since-ms": 0,
+        "samples": [{ "at-ms": 8_000, "source": "probe", "kind": "http", "latency-us": 5, "outcome": "refused" }],
+    });
+    let asked =
+        gate.admin_post("/api/admin/headgate/plugins/judge?service=a").body(window.to_string());
+    asked.send().expect_status(200).expect_field("verdict.code", "refused");
+    let windows =
+        gate.admin_get("/api/admin/headgate/plugins/windows?service=a").send().expect_status(200);
+    assert_eq!(windows.field("windows"), Value::Array(Vec::new()));
+}
