@@ -8,6 +8,7 @@ mod demo;
 mod filter;
 mod forward_auth;
 mod headers;
+mod health;
 mod language;
 mod limits;
 mod logs;
