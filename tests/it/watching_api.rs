@@ -1,12 +1,14 @@
 //! What watches the services, over the admin API: endpoints, events on both listeners, what a drain does to followers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use crate::support::wait::until;
 use crate::support::wire::WireError;
-use crate::support::{Gateway, OPERATOR, RawClient, Upstream};
+use crate::support::{Gateway, OPERATOR, RawClient, Setup, Upstream};
 
 const EVENTS: &str = "/api/admin/headgate/events";
 
@@ -198,4 +200,35 @@ fn a_window_that_a_person_brings_leaves_no_trace() {
     let windows =
         gate.admin_get("/api/admin/headgate/plugins/windows?service=a").send().expect_status(200);
     assert_eq!(windows.field("windows"), Value::Array(Vec::new()));
+}
+
+#[test]
+fn an_outage_is_told_to_followers_as_it_goes() {
+    let well = Arc::new(AtomicBool::new(true));
+    let upstream = {
+        let well = Arc::clone(&well);
+        Upstream::by(move |it| match well.load(Ordering::Relaxed) {
+            true => it.respond(200, "", br#"{"status":"OK"}"#),
+            false => it.respond(500, "", b"oh no"),
+        })
+    };
+    let gate = Setup::default()
+        .service_with(
+            "a",
+            &upstream,
+            "health: { probe: { http: /health, interval: 1s }, fall: 1, rise: 1, policy: native }",
+        )
+        .route("path: /, service: a, access: public")
+        .start();
+    let mut client = follow(gate.admin.expect("an admin listener"), "");
+    wait_for(&mut client, "event: health\ndata: {");
+    well.store(false, Ordering::Relaxed);
+    let text = wait_for(&mut client, "event: incident\ndata: {");
+    assert!(!text.contains("event: lost"), "{text}");
+    let open = gate.admin_get("/api/admin/headgate/incidents?open=true").send().expect_status(200);
+    assert_eq!(open.field("open"), Value::from(1));
+    let health = gate.admin_get("/api/admin/headgate/health").send().expect_status(200);
+    assert_eq!(health.field("troubles.0.kind"), Value::from("service"));
+    assert_eq!(health.field("troubles.0.incident"), open.field("incidents.0.id"));
+    assert!(health.field("troubles.0.next_try").is_string(), "{}", health.text());
 }
