@@ -6,45 +6,17 @@ use serde_json::{Value, json};
 
 use crate::admin::problem::Problem;
 use crate::admin::query::Query;
-use crate::admin::status::{services, word};
 use crate::admin::{Admin, Call, NotReloaded};
 use crate::generation::reload::is_error;
 use crate::maintenance::audit::{Action, Entry};
 use crate::maintenance::switch::chain;
 use crate::model::UnixMs;
 
-/// How long a core may take to say that it is alive.
-const CORE_PATIENCE: Duration = Duration::from_millis(250);
-
 const AUDIT_PATIENCE: Duration = Duration::from_secs(10);
 const AUDIT_DEFAULT: usize = 50;
 const AUDIT_MAX: usize = 1000;
 
 impl Admin {
-    /// The gate's own state: nothing of it says how the services are.
-    pub(super) async fn health(&self, call: &Call) -> Result<Value, Problem> {
-        Query::parse(call.query.as_deref())?.only(&[])?;
-        let seen = self.parts.live.settle(CORE_PATIENCE).await;
-        let now = UnixMs::now();
-        let gate = self.parts.live.load();
-        let plugins = self.plugin_troubles().await;
-        let single = gate.modes.services.iter().filter(|it| it.1.running(now));
-        Ok(json!({
-            "status": if seen.laggards.is_empty() && plugins.is_empty() { "OK" } else { "degraded" },
-            "version": env!("CARGO_PKG_VERSION"),
-            "started_at": self.parts.started.rfc3339(),
-            "uptime_seconds": now.0.saturating_sub(self.parts.started.0) / 1000,
-            "generation": { "number": gate.generation.number, "hash": gate.generation.hash },
-            "maintenance": {
-                "all": word(gate.modes.everywhere(now).is_some()),
-                "services": single.map(|it| it.0.as_str()).collect::<Vec<_>>(),
-            },
-            "plugins": plugins,
-            "cores": { "count": seen.cores, "silent": seen.laggards },
-            "services": services(&gate, now),
-        }))
-    }
-
     pub(super) fn config(&self, call: &Call) -> Result<Value, Problem> {
         Query::parse(call.query.as_deref())?.only(&[])?;
         let gate = self.parts.live.load();

@@ -3,9 +3,18 @@
 //! What changes state acts on GET (StockFlow's way) and POST alone: never on HEAD, OPTIONS, a prefetch or a page of another
 //! site. A word that is not known is 404, a parameter that is not known is 400: `on?tll=30m` must not switch on for ever.
 
+mod alerts;
+mod endpoints;
+mod events;
 pub mod expiry;
+mod health;
+mod incidents;
 mod inspect;
 mod judge;
+pub mod news;
+mod observations;
+mod openapi;
+mod outbox;
 pub mod plugins;
 mod problem;
 mod query;
@@ -18,6 +27,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::admin::events::FOLLOWERS_MAX;
 use crate::admin::plugins::{Registry, UPLOADS_MAX};
 use crate::admin::problem::Problem;
 use crate::alert::book::Book;
@@ -31,7 +41,7 @@ use crate::maintenance::switch::{Publish, Switch};
 use crate::model::UnixMs;
 use crate::store::Ledger;
 use crate::store::journal::Journal;
-use crate::wire::answer::Answer;
+use crate::wire::answer::{Answer, Reply};
 
 /// Longest `drain=`; whoever serves [`Admin::answer`] must wait at least 10 s longer than this.
 pub const DRAIN_MAX: std::time::Duration = std::time::Duration::from_mins(5);
@@ -143,6 +153,8 @@ pub struct Admin {
     publish: Publish,
     /// Bodies of components that may be in memory at once.
     uploads: Arc<Semaphore>,
+    /// Places of those who follow events.
+    followers: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Admin {
@@ -151,64 +163,75 @@ impl fmt::Debug for Admin {
     }
 }
 
-/// All endpoints, for the one who asked for another.
-const ENDPOINTS: [&str; 15] = [
-    "maintenance/on",
-    "maintenance/off",
-    "maintenance/status",
-    "headgate/health",
-    "headgate/config",
-    "headgate/reload",
-    "headgate/keys",
-    "headgate/audit",
-    "headgate/plugins",
-    "headgate/plugins/logs",
-    "headgate/plugins/push",
-    "headgate/plugins/rollback",
-    "headgate/plugins/promote",
-    "headgate/plugins/judge",
-    "headgate/plugins/format",
-];
-
 impl Admin {
     /// Ready to answer.
     pub fn new(parts: Parts) -> Self {
         let publish = publisher(&parts.live);
-        Self { parts, publish, uploads: Arc::new(Semaphore::new(UPLOADS_MAX)) }
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { parts, publish, uploads: places(UPLOADS_MAX), followers: places(FOLLOWERS_MAX) }
     }
 
     /// Answers a call; runs on the control runtime, never on a core. The request's id is added by who sends the answer.
-    pub async fn answer(&self, call: Call) -> Answer {
-        let answer = match self.dispatch(&call).await {
-            Ok(body) => Answer::json(200, &body),
-            Err(problem) => problem.answer(&call),
+    pub async fn answer(&self, call: Call) -> Reply {
+        let reply = match self.dispatch(&call).await {
+            Ok(reply) => reply,
+            Err(problem) => problem.answer(&call).into(),
         };
-        answer.with("Cache-Control", "no-store")
+        reply.with("Cache-Control", "no-store")
     }
 
-    async fn dispatch(&self, call: &Call) -> Result<Value, Problem> {
-        let open = call.endpoint == "maintenance/status"
+    async fn dispatch(&self, call: &Call) -> Result<Reply, Problem> {
+        let open = call.endpoint == endpoints::STATUS
             && !self.parts.live.load().generation.config.status_needs_key;
         if call.actor == ANONYMOUS && !open {
             return Err(Problem::unauthorized());
         }
-        match call.endpoint.as_str() {
-            "maintenance/on" => self.on(acting(call, &["GET", "POST"])?).await,
-            "maintenance/off" => self.off(acting(call, &["GET", "POST"])?).await,
-            "maintenance/status" => self.status(asking(call, &["GET", "HEAD", "POST"])?).await,
-            "headgate/health" => self.health(asking(call, &["GET", "HEAD"])?).await,
-            "headgate/config" => self.config(asking(call, &["GET", "HEAD"])?),
-            "headgate/reload" => self.reload(acting(call, &["POST"])?).await,
-            "headgate/keys" => self.keys(asking(call, &["GET", "HEAD"])?),
-            "headgate/audit" => self.audit(asking(call, &["GET", "HEAD"])?).await,
-            "headgate/plugins" => self.plugins(asking(call, &["GET", "HEAD"])?).await,
-            "headgate/plugins/logs" => self.plugin_log(asking(call, &["GET", "HEAD"])?).await,
-            plugins::PUSH => self.push(meant(call, &["POST"])?).await,
-            "headgate/plugins/rollback" => self.roll_back(acting(call, &["POST"])?).await,
-            "headgate/plugins/promote" => self.promote(acting(call, &["POST"])?).await,
-            "headgate/plugins/judge" => self.judge(meant(call, &["POST"])?).await,
-            "headgate/plugins/format" => self.format(meant(call, &["POST"])?).await,
-            other => Err(Problem::unknown_endpoint(other, &ENDPOINTS)),
+        let (endpoint, id) = endpoints::find(&call.endpoint)?;
+        endpoint.admit(call)?;
+        if endpoint.path == endpoints::EVENTS {
+            return self.events(call).map(Reply::Streamed);
+        }
+        let body = match endpoint.path {
+            "maintenance/on" => self.on(call).await,
+            "maintenance/off" => self.off(call).await,
+            endpoints::STATUS => self.status(call).await,
+            "headgate/config" => self.config(call),
+            "headgate/reload" => self.reload(call).await,
+            "headgate/keys" => self.keys(call),
+            "headgate/audit" => self.audit(call).await,
+            "headgate/openapi.json" => openapi::document(call, &self.parts.live),
+            path if path.starts_with("headgate/plugins") => self.about_plugins(path, call).await,
+            path => self.about_health(path, id, call).await,
+        };
+        body.map(|it| Answer::json(200, &it).into())
+    }
+
+    async fn about_plugins(&self, path: &str, call: &Call) -> Result<Value, Problem> {
+        match path {
+            "headgate/plugins" => self.plugins(call).await,
+            "headgate/plugins/logs" => self.plugin_log(call).await,
+            "headgate/plugins/windows" => self.plugin_windows(call).await,
+            plugins::PUSH => self.push(call).await,
+            "headgate/plugins/rollback" => self.roll_back(call).await,
+            "headgate/plugins/promote" => self.promote(call).await,
+            "headgate/plugins/judge" => self.judge(call).await,
+            "headgate/plugins/format" => self.format(call).await,
+            other => Err(Problem::unknown_endpoint(other, &[])),
+        }
+    }
+
+    async fn about_health(&self, path: &str, id: &str, call: &Call) -> Result<Value, Problem> {
+        match path {
+            "headgate/health" => self.health(call).await,
+            "headgate/incidents" => self.incidents(call),
+            endpoints::INCIDENT => self.incident(call, id),
+            "headgate/outbox" => self.outbox(call),
+            "headgate/outbox/retry" => self.outbox_retry(call).await,
+            "headgate/outbox/drop" => self.outbox_drop(call).await,
+            "headgate/observations" => self.observations(call).await,
+            "headgate/alerts/test" => self.alert_test(call).await,
+            "headgate/alerts/preview" => self.alert_preview(call).await,
+            other => Err(Problem::unknown_endpoint(other, &[])),
         }
     }
 }
@@ -219,15 +242,15 @@ pub fn publisher(live: &Arc<Live>) -> Publish {
     Arc::new(move |modes| live.switch(&modes))
 }
 
-fn asking<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+fn asking(call: &Call, methods: &[&str]) -> Result<(), Problem> {
     if methods.contains(&call.method.as_str()) {
-        return Ok(call);
+        return Ok(());
     }
     Err(Problem::method_not_allowed(&call.method, methods))
 }
 
 /// A call that changes state must be meant: not a page's doing.
-fn meant<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+fn meant(call: &Call, methods: &[&str]) -> Result<(), Problem> {
     asking(call, methods)?;
     if call.suspicious_fetch {
         return Err(Problem::new(
@@ -237,11 +260,11 @@ fn meant<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
             "a browser's prefetch or a page of another site may not change state",
         ));
     }
-    Ok(call)
+    Ok(())
 }
 
 /// One that is meant, and has no parameters where nobody reads them.
-fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
+fn acting(call: &Call, methods: &[&str]) -> Result<(), Problem> {
     meant(call, methods)?;
     if !matches!(call.body.trim_ascii(), b"" | b"{}") {
         return Err(Problem::new(
@@ -251,7 +274,7 @@ fn acting<'a>(call: &'a Call, methods: &[&str]) -> Result<&'a Call, Problem> {
             "the body would not be read; write the parameters as ?service=…&ttl=…&reason=…",
         ));
     }
-    Ok(call)
+    Ok(())
 }
 
 #[cfg(test)]

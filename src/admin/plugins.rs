@@ -12,13 +12,16 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::admin::inspect::{not_reloaded, unavailable};
 use crate::admin::problem::{Problem, shown};
 use crate::admin::query::{Query, nearest};
+use crate::admin::toggle::unknown_service;
 use crate::admin::{ANONYMOUS, Admin, Call};
 use crate::maintenance::audit::{Action, Entry};
 use crate::model::UnixMs;
+use crate::model::health::Window;
 use crate::plugin::host::Allocation;
 use crate::plugin::limits::Limits;
+use crate::plugin::recorder::Input;
 use crate::plugin::registry::status::{LogEntry, PluginStatus, Proof, State};
-use crate::plugin::registry::{BUILTINS, Plugins, PushOptions, RollbackTo};
+use crate::plugin::registry::{BUILTINS, Place, Plugins, PushOptions, RollbackTo};
 use crate::plugin::{Class, Digest, Kind, Refusal};
 use crate::wire::answer::Answer;
 
@@ -31,6 +34,9 @@ pub const UPLOAD_PATIENCE: Duration = Duration::from_secs(120);
 /// Uploads at one time, from the body's first byte to the end of the proof.
 pub(super) const UPLOADS_MAX: usize = 2;
 
+/// Windows that one answer has at most; no more are kept.
+const WINDOWS_MAX: usize = 256;
+
 /// How long a look at the registry may take; a proof under way holds nothing that is looked at.
 const LOOK_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -42,6 +48,8 @@ pub trait Registry: fmt::Debug + Send + Sync {
     fn status(&self) -> Vec<PluginStatus>;
     /// See [`Plugins::log`].
     fn log(&self, plugin: &str) -> Option<Vec<LogEntry>>;
+    /// The windows of a service that were judged lately, oldest first.
+    fn windows(&self, service: &str) -> Vec<Arc<Window>>;
     /// See [`Plugins::push`].
     ///
     /// # Errors
@@ -71,6 +79,11 @@ impl Registry for Plugins {
 
     fn log(&self, plugin: &str) -> Option<Vec<LogEntry>> {
         Self::log(self, plugin)
+    }
+
+    fn windows(&self, service: &str) -> Vec<Arc<Window>> {
+        let inputs = self.backing().recorder.inputs(&Place::Service(service.to_owned()));
+        inputs.into_iter().filter_map(Input::into_window).collect()
     }
 
     fn push(
@@ -140,6 +153,27 @@ impl Admin {
         Ok(json!({ "plugin": plugin, "lines": lines.unwrap_or_default() }))
     }
 
+    /// The newest windows of a service, as its policy was given them: what `headgate plugin record` makes cases of.
+    pub(super) async fn plugin_windows(&self, call: &Call) -> Result<Value, Problem> {
+        let query = Query::parse(call.query.as_deref())?;
+        query.only(&["service", "limit"])?;
+        let limit = query.limit(1, WINDOWS_MAX)?;
+        let generation = Arc::clone(&self.parts.live.load().generation);
+        let name = query.one("service")?.unwrap_or_default().to_owned();
+        let Some(service) = generation.config.services.iter().find(|it| it.name == name) else {
+            return Err(unknown_service(&name, &generation.config));
+        };
+        let asked = name.clone();
+        let windows = self.look(move |it| it.windows(&asked)).await.ok_or_else(busy)?;
+        let newest = windows.get(windows.len().saturating_sub(limit)..).unwrap_or_default();
+        Ok(json!({
+            "service": name,
+            "policy": service.policy.plugin,
+            "settings": service.policy.settings,
+            "windows": newest.iter().map(|it| &**it).collect::<Vec<_>>(),
+        }))
+    }
+
     /// Plugins by trouble; empty when there is none. `unknown`: the registry did not answer.
     pub(super) async fn plugin_troubles(&self) -> Map<String, Value> {
         let Some(status) = self.look(|it| it.status()).await else {
@@ -159,8 +193,8 @@ impl Admin {
         let plugin = self.named(&query)?;
         let options = PushOptions {
             expect: query.one("sha256")?.map(digest).transpose()?,
-            shadow: flag(&query, "shadow")?,
-            dry_run: flag(&query, "dryRun")?,
+            shadow: query.flag("shadow")?.unwrap_or(false),
+            dry_run: query.flag("dryRun")?.unwrap_or(false),
             by: call.actor.clone(),
         };
         if call.body.is_empty() {
@@ -290,11 +324,11 @@ impl Admin {
 }
 
 /// Runs what blocks off the runtime's thread.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     run: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(run).await.map_err(|error| {
-        tracing::error!(%error, "a plugin call broke off");
+        tracing::error!(%error, "an admin call broke off");
         Problem::new(500, "internal", "Internal error", "the call broke off; see the log")
     })
 }
@@ -326,15 +360,6 @@ fn engine(allocation: Option<&Allocation>) -> Value {
         Some(Allocation::OnDemand { because }) => {
             json!({ "allocation": "on-demand", "because": because })
         }
-    }
-}
-
-/// `true` or `false`, or the bare name for `true`.
-fn flag(query: &Query, name: &'static str) -> Result<bool, Problem> {
-    match query.one(name)? {
-        None | Some("false") => Ok(false),
-        Some("true" | "") => Ok(true),
-        Some(_) => Err(Problem::bad_value(name, format!("{name} is `true` or `false`"))),
     }
 }
 

@@ -59,6 +59,23 @@ impl Query {
         self.0.iter().filter(move |it| it.0 == name).map(|it| it.1.as_str())
     }
 
+    /// A number of rows that may be given once, from 1 to `most`.
+    pub(super) fn limit(&self, unless_told: usize, most: usize) -> Result<usize, Problem> {
+        let Some(text) = self.one("limit")? else { return Ok(unless_told) };
+        let number = text.parse().ok().filter(|it| (1..=most).contains(it));
+        number.ok_or_else(|| Problem::bad_value("limit", format!("a number from 1 to {most}")))
+    }
+
+    /// `true` or `false`, or the bare name for `true`.
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Problem> {
+        match self.one(name)? {
+            None => Ok(None),
+            Some("true" | "") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(_) => Err(Problem::bad_value(name, format!("{name} is `true` or `false`"))),
+        }
+    }
+
     /// A span of time that may be given once.
     pub(super) fn duration(&self, name: &'static str) -> Result<Option<Duration>, Problem> {
         let Some(text) = self.one(name)? else { return Ok(None) };

@@ -240,7 +240,7 @@ fn scope(query: &Query, config: &Config, modes: &Modes) -> Result<Scope, Problem
     if names.is_empty() { Ok(Scope::All) } else { Ok(Scope::Services(names)) }
 }
 
-fn unknown_service(name: &str, config: &Config) -> Problem {
+pub(super) fn unknown_service(name: &str, config: &Config) -> Problem {
     let known: Vec<&str> = config.services.iter().map(|it| it.name.as_str()).collect();
     let covered = config.services.iter().filter(|it| it.coverage == Coverage::Covered);
     let covered: Vec<&str> = covered.map(|it| it.name.as_str()).collect();

@@ -115,7 +115,7 @@ impl Parts {
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
-        let watching = Watching::build(&live, &generation.config.state_dir);
+        let watching = Watching::build(&live, &generation.config.state_dir, proofs.plugins());
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),
@@ -221,6 +221,8 @@ impl Parts {
         }
         self.watching.start(&mut loops);
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
+        let board = Arc::clone(&self.watching.watched.board);
+        loops.spawn(admin::news::run(Arc::clone(&live), Arc::clone(&self.switch), board));
         let (tell, changed) = mpsc::channel(1);
         loops.spawn(reload::watch_files(self.watched, self.reloads, tell));
         let (wish, plugins) = mpsc::channel(1);

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::admin::Watched;
 use crate::alert::book::Book;
@@ -12,22 +14,30 @@ use crate::alert::outbox::Outbox;
 use crate::alert::responder::{self, Responder};
 use crate::generation::live::Live;
 use crate::health::board::Board;
+use crate::plugin::registry::Plugins;
 use crate::store::Ledger;
 use crate::store::journal::Journal;
-use crate::store::memory::{MemoryJournal, MemoryLedger};
+use crate::store::journal::ring::RedbJournal;
+use crate::store::ledger::RedbLedger;
+
+/// How often what policies remember is handed to the journal.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long what an earlier process kept waits for its component: compiling may take a while, a reload may bring it back.
+const UNCLAIMED: Duration = Duration::from_hours(1);
 
 /// Everything that watches; what the admin API sees of it is in `watched`.
 #[derive(Debug)]
 pub struct Watching {
     pub watched: Watched,
+    plugins: Arc<Plugins>,
 }
 
 impl Watching {
     /// Builds the parts; opens the stores beside the start, never on it.
-    pub fn build(live: &Arc<Live>, state_dir: &Path) -> Self {
-        let _ = state_dir;
-        let ledger: Arc<dyn Ledger> = MemoryLedger::new();
-        let journal: Arc<dyn Journal> = MemoryJournal::new();
+    pub fn build(live: &Arc<Live>, state_dir: &Path, plugins: Arc<Plugins>) -> Self {
+        let ledger: Arc<dyn Ledger> = RedbLedger::open(state_dir);
+        let journal: Arc<dyn Journal> = RedbJournal::open(state_dir);
         let (board, bell) = (Arc::new(Board::default()), Arc::new(Notify::new()));
         let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
         let outbox = Outbox::new(Arc::clone(&ledger), Arc::clone(&book), Arc::clone(&board));
@@ -39,17 +49,74 @@ impl Watching {
             board: Arc::clone(&board),
             bell,
         });
-        Self { watched: Watched { board, book, outbox, responder, journal, ledger } }
+        Self { watched: Watched { board, book, outbox, responder, journal, ledger }, plugins }
     }
 
     /// Starts the tasks: monitors once the ledger is ready, responder, workers.
     pub fn start(&self, tasks: &mut JoinSet<()>) {
         let watched = self.watched.clone();
+        let memory = PolicyMemory {
+            journal: Arc::clone(&self.watched.journal),
+            plugins: Arc::clone(&self.plugins),
+        };
         tasks.spawn(async move {
             watched.ledger.ready().await;
+            // Before a policy is asked anything.
+            memory.recall().await;
             watched.book.restore();
             watched.outbox.restore();
-            watched.responder.run().await;
+            tokio::join!(memory.keep(), watched.responder.run());
         });
+    }
+}
+
+/// What policies remember, between the registry and the journal.
+#[derive(Debug)]
+struct PolicyMemory {
+    journal: Arc<dyn Journal>,
+    plugins: Arc<Plugins>,
+}
+
+impl PolicyMemory {
+    /// Gives the registry what an earlier process kept.
+    async fn recall(&self) {
+        let journal = Arc::clone(&self.journal);
+        match spawn_blocking(move || journal.all_saved()).await {
+            Ok(kept) => self.plugins.backing().states.load(kept),
+            Err(error) => tracing::error!(%error, "what policies remembered cannot be read"),
+        }
+    }
+
+    /// Hands what changes to the journal, until the process ends.
+    async fn keep(self) {
+        let mut tick = interval(KEEP_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unclaimed_until = Some(Instant::now() + UNCLAIMED);
+        loop {
+            tick.tick().await;
+            if unclaimed_until.take_if(|it| *it <= Instant::now()).is_some() {
+                self.plugins.backing().states.forget_unclaimed();
+            }
+            self.hand_over();
+            if self.plugins.conduct_changed() {
+                let plugins = Arc::clone(&self.plugins);
+                // It logs what goes wrong; a panic has been logged by its thread.
+                let _ = spawn_blocking(move || plugins.keep_conduct()).await;
+            }
+        }
+    }
+
+    fn hand_over(&self) {
+        let changed = self.plugins.backing().states.drain();
+        if !changed.is_empty() {
+            self.journal.saved(changed);
+        }
+    }
+}
+
+impl Drop for PolicyMemory {
+    /// The task is aborted when the process drains: the last second counts too.
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }

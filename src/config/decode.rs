@@ -10,7 +10,7 @@ use serde::de::{
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::findings::{Problem, Problems, nearest};
-use super::shapes::{AT, At, NAME_OR, ONE_OR_MANY};
+use super::shapes::{AT, At, FLAG_OR, NAME_OR, ONE_OR_MANY};
 use super::tree::{NodeId, Tree, Value};
 
 /// Reads the whole tree as `T`. What does not fit goes to `problems`.
@@ -189,6 +189,10 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                 Value::Text(name) => visitor.visit_borrowed_str(name),
                 _ => visitor.visit_newtype_struct(self),
             },
+            FLAG_OR => match self.value() {
+                Value::Bool(it) => visitor.visit_bool(*it),
+                _ => visitor.visit_newtype_struct(self),
+            },
             _ => visitor.visit_newtype_struct(self),
         }
     }
@@ -199,8 +203,11 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Misfit> {
-        let Value::Map(entries) = self.value() else {
-            return self.deserialize_any(visitor);
+        let entries = match self.value() {
+            Value::Map(entries) => entries,
+            // A derived visitor would take a list for the fields in their order.
+            Value::List(_) => return Err(Misfit::invalid_type(Unexpected::Seq, &visitor)),
+            _ => return self.deserialize_any(visitor),
         };
         visitor.visit_map(Entries {
             decoder: self,

@@ -88,6 +88,10 @@ pub const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 pub const PROBE_UNHEALTHY_INTERVAL: Duration = Duration::from_secs(2);
 /// For one probe. Kubesnap's health takes 5 s during an upload.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+/// Method of an HTTP probe.
+pub const PROBE_METHOD: &str = "GET";
+/// Statuses that an HTTP probe expects.
+pub const PROBE_STATUSES: (u16, u16) = (200, 299);
 /// Bytes of a body that are read; what the policy sees of them is less.
 pub const PROBE_BODY_MAX: usize = 64 << 10;
 
@@ -102,18 +106,31 @@ pub const KUBESNAP_COOLDOWN: Duration = Duration::from_mins(10);
 /// Snapshots a day.
 pub const KUBESNAP_BUDGET: u32 = 24;
 
+/// The name of a gate in its alerts.
+pub const GATEWAY: &str = "headgate";
+/// How long a first notice waits for others.
+pub const GROUP_WAIT: Duration = Duration::from_secs(5);
+/// Between two notices of an incident that goes on.
+pub const REMIND_AFTER: Duration = Duration::from_hours(4);
+/// After this time a notice is given up.
+pub const GIVE_UP: Duration = Duration::from_hours(24);
+/// Notices that may wait.
+pub const OUTBOX_ROWS: usize = 20_000;
+/// How long a pod may say the maintenance word after `off`.
+pub const STALE_MAINTENANCE: Duration = Duration::from_mins(5);
+
 /// Where alerts go: nowhere, until the config says so.
 pub fn alerts() -> Alerts {
     Alerts {
-        gateway: String::from("headgate"),
+        gateway: String::from(GATEWAY),
         sinks: Vec::new(),
         routes: Vec::new(),
-        group_wait: Duration::from_secs(5),
-        remind_after: Some(Duration::from_hours(4)),
+        group_wait: GROUP_WAIT,
+        remind_after: Some(REMIND_AFTER),
         quiet: None,
-        give_up: Duration::from_hours(24),
-        outbox_rows: 20_000,
-        stale_maintenance: Duration::from_mins(5),
+        give_up: GIVE_UP,
+        outbox_rows: OUTBOX_ROWS,
+        stale_maintenance: STALE_MAINTENANCE,
         kubesnap: None,
     }
 }

@@ -14,6 +14,8 @@ mod plugins;
 mod quantity;
 mod quick;
 mod raw;
+mod raw_alerts;
+mod raw_health;
 mod raw_plugins;
 mod schema;
 pub mod secret;

@@ -86,14 +86,12 @@ fn origins(tree: &Tree, origin: &Path) -> Origins {
 }
 
 /// Places whose text may be a secret that stands in the file by mistake: everything below `keys` but names, scopes,
-/// times and references; whatever is called a key, a secret, a password or a token elsewhere; upstreams with a user
-/// name.
+/// times and references; whatever is called a key, a secret, a password or a token elsewhere; a URL that opens something.
 fn secret_places(tree: &Tree) -> Vec<Place> {
     let secret = |path: &str, text: &str| {
         let reference = text.starts_with("env:") || text.starts_with("file:");
         let below_keys = path.starts_with("keys") && !is_plain_field(path);
-        (!reference && (below_keys || is_called_secret(path)))
-            || (path.starts_with("services") && text.contains('@'))
+        (!reference && (below_keys || is_called_secret(path))) || is_opening_url(path, text)
     };
     tree.nodes()
         .iter()
@@ -117,13 +115,25 @@ fn is_plain_field(path: &str) -> bool {
 const HARMLESS: [&str; 4] =
     ["forwardKey", "statusNeedsKey", "listenerNeedsKey", "badKeysPerMinute"];
 
+/// A user name in an upstream, or a URL of a receiver that has one, a query or a fragment.
+fn is_opening_url(path: &str, text: &str) -> bool {
+    let outside = path.starts_with("alerts") || path.starts_with("kubesnap");
+    (path.starts_with("services") && text.contains('@'))
+        || (outside && text.contains("://") && text.contains(['@', '?', '#']))
+}
+
+/// Words in the names of fields whose value is a secret.
+const SECRET_WORDS: [&str; 6] = ["key", "secret", "password", "token", "authorization", "cookie"];
+
 fn is_called_secret(path: &str) -> bool {
     let field = path.rsplit('.').next().unwrap_or_default();
     if HARMLESS.contains(&field) {
         return false;
     }
     let field = field.to_ascii_lowercase();
-    ["key", "secret", "password", "token"].iter().any(|it| field.contains(it))
+    // The URL of a Slack webhook is all that one needs to post there.
+    let webhook = path.starts_with("alerts.sinks") && field.starts_with("slack");
+    webhook || SECRET_WORDS.iter().any(|it| field.contains(it))
 }
 
 /// Reads a config file's text, at most [`TEXT_BYTES_MAX`] and one byte (which [`parse`] refuses). Blocks.

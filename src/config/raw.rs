@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Bytes, OrNone, Span};
-use super::raw_plugins::{Alerts, FilterUse, Health, Plugin};
+use super::raw_alerts::{Alerts, Kubesnap};
+use super::raw_health::Health;
+use super::raw_plugins::{FilterUse, Plugin};
 use super::shapes::{At, NameOr, Named, OneOrMany};
 use super::{defaults, units};
 
@@ -48,8 +50,10 @@ pub(super) struct Document {
     /// (`threshold`, `latency-slo`, `plain`, `slack-blocks`, `require-header`) need no entry; an entry with such a name
     /// takes its place.
     pub(super) plugins: Opt<Named<Plugin>>,
-    /// How alerts are put into words.
+    /// Where alerts go, and how they are put into words.
     pub(super) alerts: Opt<Alerts>,
+    /// Who takes diagnostic snapshots when a service fails. Left out: nobody.
+    pub(super) kubesnap: Opt<Kubesnap>,
     /// The keys that clients present as `X-API-KEY`.
     pub(super) keys: Opt<Vec<At<Key>>>,
     /// How the gate answers for services in maintenance.
@@ -109,7 +113,7 @@ pub(super) struct Service {
     pub(super) max_body: Opt<OrNone<Bytes>>,
     /// Time-outs towards the service.
     pub(super) timeouts: Opt<ServiceTimeouts>,
-    /// How its health is judged.
+    /// How it is watched and how its health is judged.
     pub(super) health: Opt<Health>,
 }
 

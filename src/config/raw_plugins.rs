@@ -3,23 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::defaults;
 use super::raw::Opt;
-use super::shapes::{Anything, NameOr, OneOrMany};
-
-/// How a service's health is judged.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a mapping, for example `{ policy: latency-slo }`"
-)]
-pub(super) struct Health {
-    /// Who judges: the name of a policy plugin, or `native` for the rule in the gate's own code (which also judges
-    /// whenever a plugin cannot).
-    #[schemars(extend("default" = defaults::POLICY))]
-    pub(super) policy: Opt<NameOr<Use>>,
-}
+use super::shapes::{Anything, OneOrMany};
 
 /// A use of a plugin with settings of its own.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -101,18 +86,4 @@ pub(super) enum LimitClass {
     Default,
     /// 32 MiB of component, 128 MiB of memory, more instances.
     Large,
-}
-
-/// How alerts are put into words.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(
-    rename_all = "camelCase",
-    deny_unknown_fields,
-    expecting = "a mapping, for example `{ formatter: slack-blocks }`"
-)]
-pub(super) struct Alerts {
-    /// Who writes: the name of a formatter plugin, or `native` for the text in the gate's own code (which also writes
-    /// whenever a plugin cannot).
-    #[schemars(extend("default" = defaults::FORMATTER))]
-    pub(super) formatter: Opt<NameOr<Use>>,
 }

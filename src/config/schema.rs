@@ -7,7 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use super::quantity::{Bytes, OrNone, Span, Unit};
 use super::raw::Document;
-use super::shapes::{Anything, At, NameOr, Named, OneOrMany};
+use super::raw_health::Statuses;
+use super::shapes::{Anything, At, FlagOr, NameOr, Named, OneOrMany, Pairs};
 
 /// The schema (draft 2020-12) of the config file.
 pub fn schema() -> Schema {
@@ -59,6 +60,54 @@ impl<T: JsonSchema> JsonSchema for NameOr<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let more = generator.subschema_for::<T>();
         json_schema!({ "anyOf": [{ "type": "string" }, more] })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for FlagOr<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("FlagOr_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let more = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [{ "type": "boolean" }, more] })
+    }
+}
+
+impl JsonSchema for Pairs {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Pairs".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "object", "additionalProperties": { "type": "string" } })
+    }
+}
+
+impl JsonSchema for Statuses {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Statuses".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                { "type": "integer", "minimum": 100, "maximum": 599 },
+                { "type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$" },
+            ],
+        })
     }
 }
 

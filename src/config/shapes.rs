@@ -26,6 +26,17 @@ pub(super) enum NameOr<T> {
     More(T),
 }
 
+/// `true`, `false`, or a mapping that says more.
+#[derive(Clone, Debug)]
+pub(super) enum FlagOr<T> {
+    Flag(bool),
+    More(T),
+}
+
+/// Texts by names that are no names of ours.
+#[derive(Clone, Debug)]
+pub(super) struct Pairs(pub(super) Named<String>);
+
 /// Whatever stands there; who wants it reads the tree.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Anything;
@@ -38,6 +49,7 @@ pub(super) struct Named<T>(pub(super) Vec<(At<String>, At<T>)>);
 pub(super) const AT: &str = "headgate::At";
 pub(super) const ONE_OR_MANY: &str = "headgate::OneOrMany";
 pub(super) const NAME_OR: &str = "headgate::NameOr";
+pub(super) const FLAG_OR: &str = "headgate::FlagOr";
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -105,6 +117,36 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for NameOrVisitor<T> {
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, it: D) -> Result<NameOr<T>, D::Error> {
         T::deserialize(it).map(NameOr::More)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for FlagOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_newtype_struct(FLAG_OR, FlagOrVisitor(PhantomData))
+    }
+}
+
+struct FlagOrVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for FlagOrVisitor<T> {
+    type Value = FlagOr<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`true`, `false`, or a mapping")
+    }
+
+    fn visit_bool<E>(self, it: bool) -> Result<FlagOr<T>, E> {
+        Ok(FlagOr::Flag(it))
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, it: D) -> Result<FlagOr<T>, D::Error> {
+        T::deserialize(it).map(FlagOr::More)
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Named::deserialize(deserializer).map(Self)
     }
 }
 

@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::alerts::{Alerts, SecretRef, SinkConfig, SinkKind};
 use super::findings::{Severity, render};
-use super::{AdminListen, Authority, KeySource, PathMatch, parse};
+use super::health::{ProbeKind, Watching};
+use super::{AdminListen, Authority, KeySource, PathMatch, defaults, parse};
 use crate::model::{Access, Coverage, ServiceId};
 
 const SHORTEST: &str = "\
@@ -121,12 +123,73 @@ fn the_stockflow_example_routes_what_stockflow_routes_today() {
     assert!(!config.status_needs_key);
     let covered: Vec<_> =
         config.services.iter().filter(|it| it.coverage == Coverage::Covered).collect();
-    assert_eq!(covered.len(), 1);
+    assert_eq!(covered.len(), 2);
     assert_eq!(covered[0].name, "signal-engine");
+    assert_eq!(covered[1].name, "market-intel");
     assert!(!covered[0].forward_key);
     let upstream = Authority { host: String::from("signal-engine-service"), port: 8000 };
     assert_eq!(covered[0].upstreams, [upstream]);
     assert!(config.services.iter().filter(|it| it.forward_key).count() == 2);
+}
+
+#[test]
+fn the_stockflow_example_is_watched_and_tells() {
+    let text = fs::read_to_string(root("examples/stockflow.yaml")).unwrap();
+    let config = parse(&text, Path::new("stockflow.yaml")).unwrap().config;
+    let path = |name: &str| {
+        let service = config.services.iter().find(|it| it.name == name).unwrap();
+        match &service.watching.probe.as_ref().unwrap().kind {
+            ProbeKind::Http(it) => it.path.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(path("signal-engine"), "/dev/api/health");
+    assert_eq!(path("controller"), "/dev/api/admin/health");
+    assert_eq!(path("kubesnap"), "/api/kubesnap/health");
+    assert_eq!(path("market-intel"), "/health");
+    assert_eq!(path("event-dispatcher"), "/health");
+    let follows: Vec<&str> = config
+        .services
+        .iter()
+        .filter(|it| it.watching.follows_maintenance)
+        .map(|it| it.name.as_str())
+        .collect();
+    assert_eq!(follows, ["signal-engine", "market-intel"]);
+    let SinkKind::EventDispatcher { channels, channel, allowed, .. } = &config.alerts.sinks[0].kind
+    else {
+        panic!("{:?}", config.alerts.sinks)
+    };
+    assert_eq!(channels, &["email", "slack"]);
+    assert_eq!(
+        (channel.as_deref(), allowed.as_slice()),
+        (Some("stockflow"), &["stockflow".to_owned()][..])
+    );
+    let kubesnap = config.alerts.kubesnap.as_ref().unwrap();
+    assert_eq!(kubesnap.key, SecretRef::Env(String::from("SF_API_KEY")));
+}
+
+#[test]
+fn what_is_left_out_of_health_and_alerts_has_its_default() {
+    let text = SHORTEST.replace("3000 }", "3000, health: { probe: { http: /h, interval: 3s } } }")
+        + "alerts: { sinks: [{ name: a, eventDispatcher: HTTP://Ed:8000/ }], remindAfter: none }\n";
+    let config = parse(&text, Path::new("f.yaml")).unwrap().config;
+    let watching = &config.services[0].watching;
+    let plain = Watching { probe: watching.probe.clone(), ..defaults::WATCHING };
+    assert_eq!(*watching, plain);
+    let probe = watching.probe.as_ref().unwrap();
+    let seconds = [probe.interval, probe.unhealthy_interval, probe.timeout].map(|it| it.as_secs());
+    assert_eq!(seconds, [3, 2, 3], "the time-out goes down with the interval");
+    let ProbeKind::Http(http) = &probe.kind else { panic!("{probe:?}") };
+    assert_eq!((http.method.as_str(), http.expect.statuses.as_slice()), ("GET", &[(200, 299)][..]));
+    let kind = SinkKind::EventDispatcher {
+        url: String::from("http://ed:8000"),
+        channels: vec![String::from("email")],
+        channel: None,
+        allowed: Vec::new(),
+    };
+    let sink = SinkConfig { name: String::from("a"), kind, timeout: defaults::SINK_TIMEOUT };
+    let alerts = Alerts { sinks: vec![sink], remind_after: None, ..defaults::alerts() };
+    assert_eq!(config.alerts, alerts);
 }
 
 #[test]
@@ -184,6 +247,28 @@ fn no_finding_shows_a_key_that_stands_in_the_file() {
         let shown = findings_of(&SHORTEST.replace(from, to));
         assert!(!shown.is_empty() && !shown.contains("hunter2"), "{name}: {shown}");
     }
+    for (name, line) in [
+        (
+            "a webhook's secret",
+            "alerts: { sinks: [{ name: a, webhook: https://a, secret: hunter2 }] }",
+        ),
+        (
+            "one of its secrets",
+            "alerts: { sinks: [{ name: a, webhook: https://a, secret: [hunter2] }] }",
+        ),
+        ("Slack's URL", "alerts: { sinks: [{ name: a, slack: https://hooks.slack.com/hunter2 }] }"),
+        (
+            "a user in a URL",
+            "alerts: { sinks: [{ name: a, eventDispatcher: http://me:hunter2@a }] }",
+        ),
+        ("a query in a URL", "alerts: { sinks: [{ name: a, webhook: https://a/?t=hunter2 }] }"),
+        ("a secret behind a syntax error", "alerts: { sinks: [{ name: a, slack: https://hunter2 }"),
+        ("Kubesnap's key", "kubesnap: { url: http://kubesnap, key: hunter2 }"),
+        ("a user in Kubesnap's URL", "kubesnap: { url: http://me:hunter2@kubesnap, key: env:A }"),
+    ] {
+        let shown = findings_of(&format!("{SHORTEST}{line}\n"));
+        assert!(!shown.is_empty() && !shown.contains("hunter2"), "{name}: {shown}");
+    }
     let text = SHORTEST.replace("http://127.0.0.1:3000", "http://me:hunter2@host");
     assert!(!findings_of(&text).contains("hunter2"), "{}", findings_of(&text));
 }
@@ -226,13 +311,13 @@ fn a_thousand_routes_and_keys_and_a_thousand_mistakes_are_no_trouble() {
 
 proptest::proptest! {
     #[test]
-    fn no_text_panics(text in "([ \\n:,{}\\[\\]\"'&*#|>-]|[a-z]{1,3}|keys|routes|services|é|\t){0,60}") {
+    fn no_text_panics(text in "([ \\n:,{}\\[\\]\"'&*#|>-]|[a-z]{1,3}|keys|routes|services|health|probe|alerts|sinks|é|\t){0,60}") {
         let _ = findings_of(&text);
     }
 
     /// Cuts and doubles of a valid file are near the real mistakes.
     #[test]
-    fn no_damaged_file_panics(at in 0usize..1500, remove in 0usize..20, insert in ".{0,3}") {
+    fn no_damaged_file_panics(at in 0usize..3500, remove in 0usize..20, insert in ".{0,3}") {
         let mut text: Vec<char> =
             fs::read_to_string(root("examples/stockflow.yaml")).unwrap().chars().collect();
         let at = at.min(text.len());

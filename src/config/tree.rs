@@ -215,12 +215,16 @@ fn syntax(error: &serde_saphyr::Error, text: &str, origin: &Path) -> Finding {
         .at(&source)
 }
 
-/// Where a broken document may hold a raw key: everything after `key:` on its line.
+/// Words before what may be a secret.
+const SUSPECT_WORDS: [&str; 6] = ["key", "secret", "slack", "webhook", "password", "token"];
+
+/// Where a broken document may hold a raw secret: everything after `key:` and the like on its line.
 fn suspects(text: &str) -> Vec<Place> {
     let mut places = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let lower = line.to_ascii_lowercase();
-        let Some(at) = lower.find("key") else { continue };
+        let first = SUSPECT_WORDS.iter().filter_map(|it| lower.find(it)).min();
+        let Some(at) = first else { continue };
         let Some(colon) = line.get(at..).and_then(|it| it.find(':')) else { continue };
         let column = line.get(..=at + colon).map_or(0, |it| it.chars().count()) + 1;
         places.push(Place { line: index + 1, column, width: line.len() });

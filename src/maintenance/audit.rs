@@ -64,6 +64,12 @@ pub enum Action {
     PluginRollback,
     #[serde(rename = "plugin.promote")]
     PluginPromote,
+    #[serde(rename = "outbox.retry")]
+    OutboxRetry,
+    #[serde(rename = "outbox.drop")]
+    OutboxDrop,
+    #[serde(rename = "alert.test")]
+    AlertTest,
 }
 
 impl Entry {

@@ -27,6 +27,14 @@ pub enum Input {
 }
 
 impl Input {
+    /// The window that it is.
+    pub fn into_window(self) -> Option<Arc<Window>> {
+        match self {
+            Self::Window(it) => Some(it),
+            Self::Event(_) | Self::Facts(_) => None,
+        }
+    }
+
     pub(crate) fn as_window(&self) -> Option<&Window> {
         match self {
             Self::Window(it) => Some(it),

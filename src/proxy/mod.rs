@@ -5,7 +5,8 @@
 //!   plan          bytes of a head to what will be done, in one synchronous step
 //!     decide      which route, in maintenance or not, with which key: pure, the same for every protocol and tool
 //!     filter      the route's filters: headers edited, or an answer of theirs
-//!   own           our own answers: refusals (reject, render), preflights, forward_auth, calls of the admin API
+//!   own           our own answers: refusals (reject, render), preflights, forward_auth, calls of the admin API; stream: what
+//!                 goes on and on
 //!   forward       a permit, an endpoint, a connection; again only where nothing was taken
 //!     exchange    request and response move at the same time (respond: one response head; deadlines)
 //!     tunnel      after a 101
@@ -27,6 +28,7 @@ pub mod reject;
 pub(crate) mod render;
 pub mod forward_auth;
 pub mod own;
+mod stream;
 pub mod forward;
 pub mod patience;
 pub mod retry;

@@ -16,8 +16,9 @@ use crate::proxy::core::Core;
 use crate::proxy::downstream::{After, Downstream};
 use crate::proxy::plan::{AdminExchange, Answering, Rest};
 use crate::proxy::reject::{Asked, Reject};
+use crate::proxy::stream;
 use crate::semantics::head::Framing;
-use crate::wire::answer::Answer;
+use crate::wire::answer::{Answer, Reply};
 use crate::wire::h1::encode;
 use crate::wire::h1::relay::Relay;
 use crate::wire::transport::Transport;
@@ -76,10 +77,13 @@ pub async fn admin<D: Transport>(
         }
         None => {
             asked.keep = false;
-            refusal(core, &Reject::BodyTooLarge, asked)
+            refusal(core, &Reject::BodyTooLarge, asked).into()
         }
     };
-    reply(core, down, asked, answer).await
+    match answer {
+        Reply::Whole(answer) => reply(core, down, asked, answer).await,
+        Reply::Streamed(it) => Box::pin(stream::streamed(core, down, asked, it)).await,
+    }
 }
 
 async fn reply<D: Transport>(
@@ -106,7 +110,7 @@ async fn ask(
     core: &Rc<Core>,
     asked: &mut AdminExchange,
     place: Option<OwnedSemaphorePermit>,
-) -> Answer {
+) -> Reply {
     let body = std::mem::take(&mut asked.call.body);
     let call = Call { body, ..asked.call.clone() };
     let admin = Arc::clone(&core.shared.admin);
@@ -120,7 +124,7 @@ async fn ask(
         Ok(Err(error)) => format!("the handler failed: {error}"),
         Err(_) => format!("the handler did not answer in {ADMIN_PATIENCE:?}"),
     };
-    refusal(core, &Reject::Internal { detail }, asked)
+    refusal(core, &Reject::Internal { detail }, asked).into()
 }
 
 fn refusal(core: &Core, reject: &Reject, asked: &AdminExchange) -> Answer {

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::linux::process::Process;
 use crate::model::UnixMs;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
+use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
 use crate::telemetry::plugins::PluginMetrics;
 use crate::telemetry::shard::{CLASSES, Counts, Red};
@@ -64,6 +65,7 @@ pub struct Metrics {
     cores: Vec<Arc<CoreMetrics>>,
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
     plugins: Arc<PluginMetrics>,
+    health: Arc<HealthMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
 }
@@ -84,6 +86,7 @@ impl Default for Metrics {
             cores: vec![Arc::default(), Arc::default()],
             services: Mutex::default(),
             plugins: Arc::default(),
+            health: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
         }
@@ -117,6 +120,11 @@ impl Metrics {
     /// The metrics of plugins.
     pub fn plugins(&self) -> &PluginMetrics {
         &self.plugins
+    }
+
+    /// The metrics of probes and of the services' health.
+    pub fn health(&self) -> &Arc<HealthMetrics> {
+        &self.health
     }
 
     /// The counters of one core. Taken once per core.
@@ -205,6 +213,7 @@ impl Metrics {
             ],
             process: Process::now(),
             plugins: Arc::clone(&self.plugins),
+            health: Arc::clone(&self.health),
         }
     }
 }
@@ -223,6 +232,7 @@ struct Scrape {
     reloads: [(&'static str, u64); 3],
     process: Process,
     plugins: Arc<PluginMetrics>,
+    health: Arc<HealthMetrics>,
 }
 
 impl Collector for Scrape {
@@ -236,6 +246,7 @@ impl Collector for Scrape {
         }
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
+        self.health.write(&mut page)?;
         self.process(&mut page)
     }
 }

@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod escape;
 mod exposition;
 mod guest_metric;
+pub mod health;
 mod line;
 pub mod logs;
 pub mod metrics;

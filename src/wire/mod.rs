@@ -4,6 +4,7 @@ pub mod answer;
 pub mod balance;
 pub mod clock;
 pub mod dns;
+mod flow;
 pub mod h1;
 pub mod io;
 pub mod listener;

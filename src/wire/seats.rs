@@ -5,6 +5,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use tokio::sync::mpsc::WeakSender;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -30,6 +32,8 @@ pub(super) struct Seat {
 pub(super) struct Guest {
     /// Since when it asks nothing; `None` while it is being answered.
     quiet_since: Mutex<Option<Instant>>,
+    /// Who makes the streamed answer that it was given last.
+    stream: Mutex<Option<WeakSender<Bytes>>>,
     /// Told to make room.
     leave: Notify,
 }
@@ -59,7 +63,21 @@ impl Guest {
         *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
+    /// It is given an answer that goes on for as long as there is its sender.
+    pub(super) fn streams(&self, sender: WeakSender<Bytes>) {
+        *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    }
+
+    /// Whether such an answer is under way. Not once its sender has given up a client who does not read.
+    pub(super) fn is_streaming(&self) -> bool {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream.as_ref().is_some_and(|it| it.strong_count() > 0)
+    }
+
     fn quiet_since(&self) -> Option<Instant> {
+        if self.is_streaming() {
+            return None;
+        }
         *self.quiet_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,7 +112,7 @@ impl Seats {
             }
         };
         let quiet_since = Mutex::new(Some(Instant::now()));
-        let guest = Arc::new(Guest { quiet_since, leave: Notify::new() });
+        let guest = Arc::new(Guest { quiet_since, stream: Mutex::default(), leave: Notify::new() });
         self.guests.push(Arc::clone(&guest));
         Seat { guest, _place: place }
     }

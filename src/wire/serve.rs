@@ -1,4 +1,4 @@
-//! Serves small complete answers over hyper: ops, admin and stand-ins; never the data path.
+//! Serves small answers, and a few that go on and on, over hyper: ops, admin and stand-ins; never the data path.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONNECTION, HeaderName, HeaderValue};
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::rt::{Read, Write};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,11 +21,15 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::semantics::trace::{Fresh, request_id};
-use crate::wire::answer::Answer;
+use crate::wire::answer::{Answer, Reply, Streamed};
+use crate::wire::flow::Flow;
 use crate::wire::seats::{Guest, Seat, Seats};
 use crate::wire::socket::{Accepted, Socket};
 
 const REQUEST_ID: &str = "X-Request-ID";
+
+/// A whole body, or one that comes bit by bit.
+type Sent = Either<Full<Bytes>, Flow>;
 
 /// How long the loop rests after an accept that failed (no descriptors left, for example).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -114,20 +118,21 @@ pub fn problem(status: u16, code: &str, detail: &str, request_id: &str) -> Answe
 
 /// Serves until `stop` says so (or its sender is gone); then running answers have `limits.drain` to end.
 /// A unix socket's file is removed at the end.
-pub async fn serve<H, F>(
+pub async fn serve<H, F, R>(
     socket: Socket,
     limits: ServeLimits,
     handler: H,
     stop: watch::Receiver<bool>,
 ) where
     H: Fn(Asked) -> F + Clone + Send + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = R> + Send + 'static,
+    R: Into<Reply> + 'static,
 {
     serve_some_large(socket, limits, Arc::new(|_: &Asked| Ok(None)), handler, stop).await;
 }
 
 /// [`serve`], where some bodies may be larger.
-pub async fn serve_some_large<H, F>(
+pub async fn serve_some_large<H, F, R>(
     socket: Socket,
     limits: ServeLimits,
     look_ahead: Arc<LookAhead>,
@@ -135,7 +140,8 @@ pub async fn serve_some_large<H, F>(
     mut stop: watch::Receiver<bool>,
 ) where
     H: Fn(Asked) -> F + Clone + Send + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = R> + Send + 'static,
+    R: Into<Reply> + 'static,
 {
     let mut seats = Seats::new(limits.connections);
     let mut connections = JoinSet::new();
@@ -186,10 +192,11 @@ struct Exchanges<H> {
     peer: Option<SocketAddr>,
 }
 
-impl<H, F> Exchanges<H>
+impl<H, F, R> Exchanges<H>
 where
     H: Fn(Asked) -> F + Clone + Send + 'static,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = R> + Send + 'static,
+    R: Into<Reply> + 'static,
 {
     async fn run<I>(self, io: I, seat: Seat, mut stop: watch::Receiver<bool>)
     where
@@ -197,12 +204,17 @@ where
     {
         let limits = self.limits;
         let guest = Arc::clone(&seat.guest);
+        let (asker, stopping) = (Arc::clone(&guest), stop.clone());
         let service = service_fn(move |request| {
-            let (exchanges, asking) = (self.clone(), Guest::asks(&guest));
+            let (exchanges, asking) = (self.clone(), Guest::asks(&asker));
+            let (guest, stop) = (Arc::clone(&asker), stopping.clone());
             async move {
-                let response = exchanges.exchange(request).await;
+                let reply = exchanges.exchange(request).await;
+                if let Reply::Streamed(it) = &reply {
+                    guest.streams(it.sender.clone());
+                }
                 drop(asking);
-                response
+                Ok::<_, Infallible>(respond(reply, stop))
             }
         });
         let mut builder = http1::Builder::new();
@@ -219,13 +231,11 @@ where
             () = tokio::time::sleep(limits.age) => limits.handler + limits.body,
         };
         connection.as_mut().graceful_shutdown();
-        let _ = timeout(patience, connection).await;
+        // What goes on and on is no answer that hangs; the stop ends it.
+        while timeout(patience, connection.as_mut()).await.is_err() && guest.is_streaming() {}
     }
 
-    async fn exchange(
-        self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn exchange(self, request: Request<Incoming>) -> Reply {
         let (head, body) = request.into_parts();
         let id = id_of(&head.headers);
         let mut asked = Asked {
@@ -246,17 +256,17 @@ where
             Ok(body) => asked.body = body,
             Err(refusal) => {
                 // What is left of the body is not read, so the connection cannot go on.
-                let mut response = respond(identified(refusal, &id));
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                return Ok(response);
+                return identified(refusal.with("Connection", "close").into(), &id);
             }
         }
         let limits = self.limits;
-        let answer = timeout(limits.handler, (self.handler)(asked)).await.unwrap_or_else(|_| {
+        let answered = timeout(limits.handler, (self.handler)(asked)).await;
+        let reply = answered.map(Into::into).unwrap_or_else(|_| {
             problem(503, "handler-timeout", "the answer took too long; try again", &id)
                 .with("Retry-After", "1")
+                .into()
         });
-        Ok(respond(identified(answer, &id)))
+        identified(reply, &id)
     }
 
     /// Bytes and time for the body.
@@ -279,9 +289,9 @@ fn id_of(headers: &hyper::HeaderMap) -> String {
 }
 
 /// With the request's id, which some refusals have already.
-fn identified(answer: Answer, id: &str) -> Answer {
-    let has_one = answer.headers.iter().any(|it| it.0.eq_ignore_ascii_case(REQUEST_ID));
-    if has_one { answer } else { answer.with(REQUEST_ID, id) }
+fn identified(reply: Reply, id: &str) -> Reply {
+    let has_one = reply.head().headers.iter().any(|it| it.0.eq_ignore_ascii_case(REQUEST_ID));
+    if has_one { reply } else { reply.with(REQUEST_ID, id) }
 }
 
 async fn read(body: Incoming, room: (usize, Duration), id: &str) -> Result<Bytes, Answer> {
@@ -298,8 +308,17 @@ async fn read(body: Incoming, room: (usize, Duration), id: &str) -> Result<Bytes
     }
 }
 
-fn respond(answer: Answer) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+fn respond(reply: Reply, stop: watch::Receiver<bool>) -> Response<Sent> {
+    let (answer, body) = match reply {
+        Reply::Whole(mut answer) => {
+            let body = Full::new(Bytes::from(std::mem::take(&mut answer.body)));
+            (answer, Either::Left(body))
+        }
+        Reply::Streamed(Streamed { head, body, sender: _ }) => {
+            (head, Either::Right(Flow::new(body, stop)))
+        }
+    };
+    let mut response = Response::new(body);
     *response.status_mut() =
         StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in answer.headers {
@@ -504,5 +523,92 @@ mod tests {
         }
         asks.join_all().await;
         assert_eq!(answered.load(SeqCst), 20);
+    }
+
+    /// A server whose every answer streams; the senders are the test's.
+    async fn streams(
+        limits: ServeLimits,
+    ) -> (
+        SocketAddr,
+        tokio::sync::mpsc::Receiver<tokio::sync::mpsc::Sender<Bytes>>,
+        watch::Sender<bool>,
+    ) {
+        let socket = Socket::tcp(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let address = socket.tcp_address().unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (give, given) = tokio::sync::mpsc::channel(8);
+        let handler = move |_: Asked| {
+            let give = give.clone();
+            async move {
+                let head = Answer { status: 200, headers: Vec::new(), body: Vec::new() };
+                let (streamed, sender) = Streamed::new(head);
+                give.send(sender).await.unwrap();
+                Reply::Streamed(streamed)
+            }
+        };
+        tokio::spawn(serve(socket, limits, handler, stopped));
+        (address, given, stop)
+    }
+
+    async fn read_until(stream: &mut TcpStream, words: &str) -> String {
+        let mut all = Vec::new();
+        while !String::from_utf8_lossy(&all).contains(words) {
+            let mut piece = [0; 1024];
+            let count = timeout(PATIENCE, stream.read(&mut piece)).await.unwrap().unwrap();
+            assert!(count > 0, "{all:?}");
+            all.extend_from_slice(&piece[..count]);
+        }
+        String::from_utf8(all).unwrap()
+    }
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn a_stream_outlives_every_deadline_and_ends_in_order_with_the_listener() {
+        let short = Duration::from_millis(20);
+        let limits = ServeLimits {
+            age: short,
+            handler: short,
+            body: short,
+            head: short,
+            drain: PATIENCE,
+            ..ServeLimits::default()
+        };
+        let (address, mut given, stop) = streams(limits).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let sender = given.recv().await.unwrap();
+        read_until(&mut stream, "\r\n\r\n").await;
+        // All of the short times pass many times over.
+        tokio::time::sleep(short * 20).await;
+        sender.send(Bytes::from_static(b"late")).await.unwrap();
+        read_until(&mut stream, "4\r\nlate\r\n").await;
+        stop.send(true).unwrap();
+        read_until(&mut stream, "0\r\n\r\n").await;
+        timeout(PATIENCE, sender.closed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_goes_is_told_to_the_sender() {
+        let (address, mut given, _stop) = streams(ServeLimits::default()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let sender = given.recv().await.unwrap();
+        drop(stream);
+        timeout(PATIENCE, sender.closed()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn followers_keep_their_places_until_their_sender_is_gone() {
+        let limits = ServeLimits { connections: 1, ..ServeLimits::default() };
+        let (address, mut given, _stop) = streams(limits).await;
+        let mut first = TcpStream::connect(address).await.unwrap();
+        first.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let sender = given.recv().await.unwrap();
+        let mut second = TcpStream::connect(address).await.unwrap();
+        second.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        assert!(timeout(Duration::from_millis(600), given.recv()).await.is_err());
+        drop(sender);
+        assert!(timeout(PATIENCE, given.recv()).await.is_ok());
     }
 }

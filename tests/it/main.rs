@@ -27,3 +27,4 @@ mod streaming;
 mod support;
 mod upgrade;
 mod vectors;
+mod watching_api;

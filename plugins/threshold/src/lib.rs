@@ -16,7 +16,7 @@ use bindings::exports::headgate::plugin::health_policy::{
 use bindings::exports::headgate::plugin::plugin::{self, Check, Info, Issue};
 use bindings::headgate::plugin::telemetry::{self, Level};
 use bindings::headgate::plugin::types::{Outcome, Sample, Source};
-use rule::{Ended, GOLDEN, Judgement, Probe, Status, Thresholds};
+use rule::{Ended, GOLDEN, Judgement, Kind, Probe, Status, Thresholds};
 
 /// Set by `configure`. An instance serves one configuration.
 static THRESHOLDS: Mutex<Option<Thresholds>> = Mutex::new(None);
@@ -86,12 +86,20 @@ fn probe(sample: &Sample) -> Option<Probe<'_>> {
         Outcome::Skipped => return None,
         Outcome::Other => Ended::Other,
     };
+    let kind = match sample.kind.as_str() {
+        "http" => Kind::Http,
+        "grpc" => Kind::Grpc,
+        _ => Kind::Other,
+    };
+    let expect = sample.extra.iter().find(|(name, _)| name == "expect");
     matches!(sample.source, Source::Probe | Source::Schedule).then(|| Probe {
+        kind,
         at_ms: sample.at_ms,
         latency_us: sample.latency_us,
         ended,
         status: sample.status,
         body: sample.body.as_deref(),
+        expect: expect.map(|(_, sentence)| sentence.as_str()),
     })
 }
 

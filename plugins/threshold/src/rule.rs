@@ -30,11 +30,25 @@ enum Expected {
 /// A probe or scheduled run, as far as the rule looks at it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Probe<'a> {
+    pub(crate) kind: Kind,
     pub(crate) at_ms: u64,
     pub(crate) latency_us: u32,
     pub(crate) ended: Ended,
     pub(crate) status: Option<u16>,
     pub(crate) body: Option<&'a str>,
+    /// Which expectation of the probe itself was not met, in one sentence.
+    pub(crate) expect: Option<&'a str>,
+}
+
+/// What was asked, as far as the rule tells it apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The only one with a body to judge.
+    Http,
+    /// Its status is a gRPC code: 0 is OK.
+    Grpc,
+    /// A connection, a job's run, or what later gates may bring.
+    Other,
 }
 
 /// How a probe ended.
@@ -116,7 +130,7 @@ impl Thresholds {
             let detail = format!("the last probe was {} s ago", age_ms / 1000);
             return says(Status::Unknown, "stale", detail);
         }
-        let found = self.look(newest.body);
+        let found = self.look(newest);
         if let (Some(word), Some(Found::Text(text))) = (&self.maintenance_word, &found)
             && text == word
         {
@@ -125,19 +139,21 @@ impl Thresholds {
         }
         self.no_answer(probes)
             .or_else(|| self.wrong_status(newest))
-            .or_else(|| self.wrong_body(found.as_ref(), newest.body))
+            .or_else(|| self.wrong_body(found.as_ref(), newest))
             .or_else(|| self.slow(newest.latency_us))
             .unwrap_or_else(|| says(Status::Ok, "ok", "as expected"))
     }
 
-    fn look(&self, body: Option<&str>) -> Option<Found> {
-        let (path, body) = (self.path.as_deref()?, body?);
+    fn look(&self, newest: &Probe<'_>) -> Option<Found> {
+        let body = newest.body.filter(|_| newest.kind == Kind::Http)?;
+        let path = self.path.as_deref()?;
         Some(body::find(body, path.split('.').skip(1)))
     }
 
     fn no_answer(&self, probes: &[Probe<'_>]) -> Option<Judgement> {
         let failing = |code, detail: &str| Some(says(Status::Failing, code, detail));
-        match probes.last()?.ended {
+        let newest = probes.last()?;
+        match newest.ended {
             Ended::Answered | Ended::BadStatus => None,
             Ended::Timeout => Some(self.late(probes)),
             Ended::Refused => failing("refused", "connection refused"),
@@ -145,7 +161,10 @@ impl Thresholds {
             Ended::Dns => failing("dns", "the name does not resolve"),
             Ended::Tls => failing("tls", "the TLS handshake failed"),
             Ended::Protocol => failing("protocol", "no valid answer"),
-            Ended::Other => failing("probe-error", "the probe failed"),
+            Ended::Other => match newest.expect {
+                Some(sentence) => failing("unexpected", sentence),
+                None => failing("probe-error", "the probe failed"),
+            },
         }
     }
 
@@ -162,6 +181,7 @@ impl Thresholds {
 
     fn wrong_status(&self, newest: &Probe<'_>) -> Option<Judgement> {
         let detail = match newest.status {
+            Some(code) if newest.kind == Kind::Grpc => not_serving(code, newest.ended)?,
             Some(status) if self.expects(status) => return None,
             Some(status) => format!("status {status} is not expected"),
             None if newest.ended == Ended::BadStatus => "the status is not expected".to_owned(),
@@ -174,10 +194,10 @@ impl Thresholds {
         self.statuses.iter().any(|&(from, to)| (from..=to).contains(&status))
     }
 
-    fn wrong_body(&self, found: Option<&Found>, body: Option<&str>) -> Option<Judgement> {
-        let path = self.path.as_deref()?;
+    fn wrong_body(&self, found: Option<&Found>, newest: &Probe<'_>) -> Option<Judgement> {
+        let path = self.path.as_deref().filter(|_| newest.kind == Kind::Http)?;
         let detail = match found {
-            _ if body.is_none() => "the answer has no body".to_owned(),
+            _ if newest.body.is_none() => "the answer has no body".to_owned(),
             None | Some(Found::Missing) => format!("the body has no value at {path}"),
             Some(found) if self.expected.is(found) => return None,
             Some(_) => format!("{path} is not {}", self.expected.json()),
@@ -208,6 +228,15 @@ impl Expected {
             Self::Integer(number) => number.to_string(),
             Self::Boolean(value) => value.to_string(),
         }
+    }
+}
+
+/// A call that went well may still bring the word that nothing is served.
+fn not_serving(code: u16, ended: Ended) -> Option<String> {
+    match code {
+        0 if ended == Ended::BadStatus => Some("it says that it is not serving".to_owned()),
+        0 => None,
+        _ => Some(format!("gRPC status {code} is not expected")),
     }
 }
 
@@ -279,12 +308,20 @@ pub(crate) struct Golden {
 }
 
 const HEALTHY: Probe<'static> = Probe {
+    kind: Kind::Http,
     at_ms: 1_000,
     latency_us: 5_000,
     ended: Ended::Answered,
     status: Some(200),
     body: Some(r#"{"status":"OK","timestamp":"2026-"#),
+    expect: None,
 };
+
+/// A connection that was made.
+const CONNECTED: Probe<'static> = Probe { kind: Kind::Other, status: None, body: None, ..HEALTHY };
+
+/// A gRPC health check that was answered with SERVING.
+const SERVING: Probe<'static> = Probe { kind: Kind::Grpc, status: Some(0), body: None, ..HEALTHY };
 
 const TIMED_OUT: Probe<'static> =
     Probe { ended: Ended::Timeout, status: None, body: None, ..HEALTHY };
@@ -341,6 +378,32 @@ pub(crate) const GOLDEN: &[Golden] = &[
         &[Probe { latency_us: 1_000_000, ..HEALTHY }],
         (Status::Ok, "ok"),
     ),
+    golden("a connection is enough", "{}", &[CONNECTED], (Status::Ok, "ok")),
+    golden(
+        "no connection",
+        "{}",
+        &[CONNECTED, Probe { ended: Ended::Refused, ..CONNECTED }],
+        (Status::Failing, "refused"),
+    ),
+    golden("a gRPC server that serves", "{}", &[SERVING], (Status::Ok, "ok")),
+    golden(
+        "a gRPC server that does not serve",
+        "{}",
+        &[Probe { ended: Ended::BadStatus, ..SERVING }],
+        (Status::Failing, "bad-status"),
+    ),
+    golden(
+        "a gRPC server without health checks",
+        "{}",
+        &[Probe { ended: Ended::BadStatus, status: Some(12), ..SERVING }],
+        (Status::Failing, "bad-status"),
+    ),
+    golden(
+        "an expectation of the probe",
+        "{}",
+        &[Probe { ended: Ended::Other, expect: Some("$.a is 1, not 2"), ..HEALTHY }],
+        (Status::Failing, "unexpected"),
+    ),
 ];
 
 const fn golden(
@@ -366,7 +429,9 @@ impl Golden {
 
 #[cfg(test)]
 mod tests {
-    use super::{Ended, GOLDEN, HEALTHY, Judgement, Probe, Status, TIMED_OUT, Thresholds};
+    use super::{
+        CONNECTED, Ended, GOLDEN, HEALTHY, Judgement, Probe, SERVING, Status, TIMED_OUT, Thresholds,
+    };
 
     fn judge(settings: &str, probe: Probe<'_>) -> Judgement {
         Thresholds::read(settings).expect(settings).judge(2_000, &[probe])
@@ -432,6 +497,14 @@ mod tests {
             (r#"{"expected":7}"#, healthy, "$.status is not 7"),
             (r#"{"expected":true}"#, healthy, "$.status is not true"),
             (r#"{"latencyMs":1}"#, healthy, "the answer took 5 ms"),
+            (r#"{"latencyMs":1}"#, CONNECTED, "the answer took 5 ms"),
+            ("{}", Probe { ended: Ended::BadStatus, ..SERVING }, "it says that it is not serving"),
+            ("{}", Probe { status: Some(14), ..SERVING }, "gRPC status 14 is not expected"),
+            (
+                "{}",
+                Probe { ended: Ended::Other, expect: Some("it is late"), ..healthy },
+                "it is late",
+            ),
         ] {
             assert_eq!(judge(settings, probe).detail, detail, "{settings}");
         }

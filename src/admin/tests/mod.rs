@@ -4,6 +4,7 @@ mod inspect;
 mod plugins;
 mod refusals;
 mod toggles;
+mod watching;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -141,7 +142,7 @@ impl Rig {
     }
 
     async fn call(&self, call: Call) -> Answer {
-        let answer = self.admin.answer(call).await;
+        let Reply::Whole(answer) = self.admin.answer(call).await else { panic!("a whole answer") };
         assert_eq!(header(&answer, "Cache-Control"), Some("no-store"));
         answer
     }

@@ -24,6 +24,12 @@ impl FakeRegistry {
 }
 
 impl Registry for FakeRegistry {
+    fn windows(&self, service: &str) -> Vec<Arc<crate::model::health::Window>> {
+        use crate::model::health::Outcome;
+        let window = |it| crate::plugin::recorder::tests::window(it, Outcome::Ok, 200);
+        if service == "signal-engine" { (1..=3).map(window).collect() } else { Vec::new() }
+    }
+
     fn allocation(&self) -> Option<Allocation> {
         Some(Allocation::OnDemand { because: "small".to_owned() })
     }

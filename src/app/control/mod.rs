@@ -19,7 +19,7 @@ use crate::model::{SCOPE_ADMIN, UnixMs};
 use crate::ops::Ops;
 use crate::proxy::reject::{Asked as Refused, Reject};
 use crate::telemetry::metrics::{CoreMetrics, Metrics};
-use crate::wire::answer::Answer;
+use crate::wire::answer::{Answer, Reply};
 use crate::wire::serve::{Allowance, Asked, ServeLimits, problem, serve, serve_some_large};
 use crate::wire::socket::Socket;
 
@@ -157,25 +157,26 @@ impl Control {
         }
     }
 
-    async fn answer(&self, mut asked: Asked) -> Answer {
+    async fn answer(&self, mut asked: Asked) -> Reply {
         let place = asked.place.take();
         match self.admit(&asked) {
             Ok(Some(call)) => {
                 let body = Vec::from(std::mem::take(&mut asked.body));
                 self.call(Call { body, ..call }, place).await
             }
-            Ok(None) => index(),
-            Err(refusal) => refusal,
+            Ok(None) => index().into(),
+            Err(refusal) => refusal.into(),
         }
     }
 
     /// Runs the call as a task of its own: a caller that hangs up must not leave a toggle half done.
-    async fn call(&self, call: Call, upload: Option<OwnedSemaphorePermit>) -> Answer {
+    async fn call(&self, call: Call, upload: Option<OwnedSemaphorePermit>) -> Reply {
         let request_id = call.request_id.clone();
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             self.metrics.refused("too-many-calls");
             let detail = "too many admin calls are running";
-            return problem(503, "too-many-calls", detail, &request_id).with("Retry-After", "1");
+            let problem = problem(503, "too-many-calls", detail, &request_id);
+            return problem.with("Retry-After", "1").into();
         };
         let admin = Arc::clone(&self.admin);
         let running = tokio::spawn(async move {
@@ -185,7 +186,7 @@ impl Control {
         });
         running.await.unwrap_or_else(|error| {
             tracing::error!(%error, "admin call broke off");
-            problem(500, "internal", "the call broke off; see the log", &request_id)
+            problem(500, "internal", "the call broke off; see the log", &request_id).into()
         })
     }
 

@@ -1,12 +1,19 @@
 //! The written config becomes a valid one: every check that needs more than one word.
 
 mod access;
+mod alerts;
+mod clock;
+mod health;
 mod keys;
 pub(super) mod listeners;
 mod numbers;
 mod plugins;
+mod probe;
+mod query;
 mod routes;
 mod services;
+mod sinks;
+mod urls;
 pub(super) mod words;
 
 use std::path::{Path, PathBuf};
@@ -30,7 +37,7 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
         trusted_proxies: listeners::trusted_proxies(raw, cx),
         cores: numbers::cores(raw, cx),
         state_dir: state_dir(raw, cx),
-        services: services::services(raw, cx, &known),
+        services: services::services(raw, cx, (&known, &prefix)),
         routes: routes::routes(
             document.id,
             raw,
@@ -48,7 +55,7 @@ pub(super) fn lower(document: &At<raw::Document>, cx: &Cx<'_>) -> Option<Config>
         log: log(raw, cx),
         plugins: plugins::plugins(raw, cx),
         formatter: plugins::formatter(raw, cx, &known),
-        alerts: defaults::alerts(),
+        alerts: alerts::alerts(raw, cx, &names),
         prefix,
     };
     access::check(raw, cx, &config);

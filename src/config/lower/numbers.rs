@@ -19,7 +19,7 @@ impl Cx<'_> {
         self.time_within(field, (MILLISECOND, DAY), default)
     }
 
-    fn time_within(
+    pub(super) fn time_within(
         &self,
         field: &Opt<Span>,
         range: (Duration, Duration),
@@ -66,6 +66,12 @@ impl Cx<'_> {
             self.push(self.error(id, format!("{it} is out of range")).expected(expected));
         }
         usize::try_from(it).unwrap_or(default)
+    }
+
+    /// A small number within a range.
+    pub(super) fn small(&self, field: &Opt<u64>, range: (u64, u64), default: u32) -> u32 {
+        let default_size = usize::try_from(default).unwrap_or(usize::MAX);
+        u32::try_from(self.count(field, range, default_size)).unwrap_or(default)
     }
 
     fn size(&self, field: &Opt<Bytes>, range: (u64, u64), default: usize) -> usize {

@@ -132,6 +132,18 @@ fn path(
 
 const PATH: &str = "a path such as `{prefix}/api/`";
 
+/// Path and query that a probe asks for; the path in the form in which requests are matched.
+pub(super) fn probe_path(text: &str, prefix: &str) -> Result<String, Wrong> {
+    let expected = "a path such as `/health` or `{prefix}/api/health`";
+    let (path, query) = text.split_once('?').map_or((text, None), |it| (it.0, Some(it.1)));
+    let path = exact_path(path, prefix).map_err(|it| Wrong { expected: expected.into(), ..it })?;
+    let Some(query) = query else { return Ok(path) };
+    if !query.bytes().all(|it| it.is_ascii_graphic() && it != b'#') {
+        return Err(Wrong::new("the query has a character that must be escaped", expected));
+    }
+    Ok(format!("{path}?{query}"))
+}
+
 /// A path and everything below it, without the trailing slash.
 fn prefix_path(text: &str, prefix: &str) -> Result<String, Wrong> {
     let text = text.strip_suffix('*').filter(|it| it.ends_with('/')).unwrap_or(text);

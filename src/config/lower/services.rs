@@ -6,7 +6,7 @@ use super::super::raw::{self, Maintained};
 use super::super::shapes::At;
 use super::super::{Authority, Config, Service, ServiceTimeouts, defaults, units};
 use super::plugins::{Known, policy};
-use super::{Cx, numbers, words};
+use super::{Cx, health, numbers, probe, words};
 use crate::model::Coverage;
 
 /// Names in file order, also those of services with mistakes, so that a route to one of them is not a second mistake.
@@ -14,12 +14,23 @@ pub(super) fn names(raw: &raw::Document, cx: &Cx<'_>) -> Vec<String> {
     entries(raw).iter().map(|(name, _)| cx.tree.text(name.id).to_owned()).collect()
 }
 
-pub(super) fn services(raw: &raw::Document, cx: &Cx<'_>, plugins: &Known) -> Vec<Service> {
+pub(super) fn services(
+    raw: &raw::Document,
+    cx: &Cx<'_>,
+    (plugins, prefix): (&Known, &str),
+) -> Vec<Service> {
     let given = raw.services.as_ref().filter(|at| at.value.is_some());
     if let Some(at) = given.filter(|_| entries(raw).is_empty()) {
         cx.push(cx.error(at.id, "there is no service").expected("at least one service"));
     }
-    entries(raw).iter().map(|(name, at)| service(name, at, cx, plugins)).collect()
+    let one = |(name, at): &(At<String>, At<raw::Service>)| {
+        let mut service = service(name, at, cx, plugins);
+        if let Some(raw) = at.value.as_ref() {
+            service.watching = health::watching(raw, &service, prefix, cx);
+        }
+        service
+    };
+    entries(raw).iter().map(one).collect()
 }
 
 fn entries(raw: &raw::Document) -> &[(At<String>, At<raw::Service>)] {
@@ -72,9 +83,15 @@ fn upstreams(at: &At<raw::Service>, raw: &raw::Service, cx: &Cx<'_>) -> Vec<Auth
     found
 }
 
-/// Refuses upstreams that are the gate's own data listener: every request would go round until a limit stops it.
+/// Refuses upstreams that are the gate's own data listener, for every request would go round until a limit stops it, and
+/// probes that ask the gate.
 pub(super) fn refuse_loops(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
-    for (_, at) in entries(raw) {
+    for (index, (_, at)) in entries(raw).iter().enumerate() {
+        let probe =
+            at.value.as_ref().and_then(|it| it.health.as_ref()?.value.as_ref()?.probe.as_ref());
+        if let Some(at) = probe {
+            probe::refuse_loops(config, index, at.id, cx);
+        }
         let list = at.value.as_ref().and_then(|it| it.upstreams.as_ref()?.value.as_ref());
         for at in list.into_iter().flat_map(|it| &it.0) {
             let Some(Ok(one)) = at.value.as_deref().map(words::upstream) else { continue };
@@ -87,7 +104,7 @@ pub(super) fn refuse_loops(raw: &raw::Document, cx: &Cx<'_>, config: &Config) {
 }
 
 /// Whether this machine would take a connection to `upstream` for one to `listener`.
-fn leads_to(upstream: &Authority, listener: &SocketAddr) -> bool {
+pub(super) fn leads_to(upstream: &Authority, listener: &SocketAddr) -> bool {
     let address = match upstream.host.as_str() {
         "localhost" => Ok(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         host => host.parse::<IpAddr>(),

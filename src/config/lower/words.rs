@@ -91,24 +91,33 @@ pub(in crate::config) fn upstream(text: &str) -> Result<Authority, Wrong> {
             "an upstream has no path: requests are forwarded with the path that they have";
         return Err(Wrong::new(message, UPSTREAM));
     }
-    let (host, port) = split_port(authority).ok_or_else(|| {
-        Wrong::new(format!("`{authority}` has no valid port"), "a port from 1 to 65535")
+    self::authority(authority, 80, UPSTREAM)
+}
+
+/// `HOST`, `HOST:PORT` or `[IPV6]:PORT`; the port when it is left out is the scheme's.
+pub(super) fn authority(
+    text: &str,
+    scheme_port: u16,
+    expected: &'static str,
+) -> Result<Authority, Wrong> {
+    let (host, port) = split_port(text, scheme_port).ok_or_else(|| {
+        Wrong::new(format!("`{text}` has no valid port"), "a port from 1 to 65535")
     })?;
     match host.strip_prefix('[').and_then(|it| it.strip_suffix(']')) {
         Some(v6) if v6.parse::<std::net::Ipv6Addr>().is_ok() => {
             Ok(Authority { host: v6.to_owned(), port })
         }
-        Some(_) => Err(Wrong::new(format!("`{host}` is not an IPv6 address"), UPSTREAM)),
+        Some(_) => Err(Wrong::new(format!("`{host}` is not an IPv6 address"), expected)),
         None => Ok(Authority { host: self::host(host)?, port }),
     }
 }
 
-/// Host and port (80 when left out); `None` for a bad port.
-fn split_port(authority: &str) -> Option<(&str, u16)> {
+/// Host and port (the scheme's when left out); `None` for a bad port.
+fn split_port(authority: &str, scheme_port: u16) -> Option<(&str, u16)> {
     let colon =
         authority.rfind(':').filter(|at| !authority.get(*at..).is_some_and(|it| it.contains(']')));
     let Some((host, port)) = colon.and_then(|at| authority.split_at_checked(at)) else {
-        return Some((authority, 80));
+        return Some((authority, scheme_port));
     };
     let digits = port.get(1..).filter(|it| it.bytes().all(|b| b.is_ascii_digit()))?;
     digits.parse().ok().filter(|it| *it > 0).map(|it| (host, it))
@@ -156,7 +165,7 @@ pub(in crate::config) fn plugin_name(text: &str) -> Result<String, Wrong> {
 }
 
 /// A label of DNS in lower case (RFC 1123).
-fn is_label(text: &str) -> bool {
+pub(super) fn is_label(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     let edge = !text.starts_with('-') && !text.ends_with('-');
     (1..=63).contains(&text.len()) && edge && text.bytes().all(inside)
@@ -196,7 +205,7 @@ pub(in crate::config) fn grant(text: &str) -> Result<String, Wrong> {
 }
 
 /// A token of RFC 9110 §5.6.2 that is not absurdly long.
-fn is_field_name(text: &str) -> bool {
+pub(super) fn is_field_name(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&b);
     (1..=128).contains(&text.len()) && text.bytes().all(inside)
 }
@@ -277,7 +286,7 @@ pub(in crate::config) fn within(folder: &Path, path: &str) -> PathBuf {
     folder.join(path).components().collect()
 }
 
-fn env_name(text: &str) -> bool {
+pub(super) fn env_name(text: &str) -> bool {
     let inside = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     !text.is_empty() && text.bytes().all(inside) && !text.starts_with(|c: char| c.is_ascii_digit())
 }

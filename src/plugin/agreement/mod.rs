@@ -14,7 +14,7 @@ use crate::plugin::threshold::Threshold;
 use crate::plugin::{Called, Class, Fault, Issue};
 
 /// Every code that the rule has.
-const CODES: [&str; 15] = [
+const CODES: [&str; 16] = [
     "no-samples",
     "stale",
     "maintenance",
@@ -26,6 +26,7 @@ const CODES: [&str; 15] = [
     "tls",
     "protocol",
     "probe-error",
+    "unexpected",
     "bad-status",
     "bad-body",
     "slow",

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Source, Window};
+use crate::model::health::{Attrs, Health, Outcome, Sample, ServiceFacts, Source, Window};
 use crate::plugin::agreement::Random;
 
 const NOW: u64 = 1_790_000_000_000;
@@ -150,6 +150,7 @@ fn written(known: &Known, random: &mut Random) -> Value {
 fn aimed(code: &str, known: &Known, random: &mut Random) -> Vec<Sample> {
     let (status, _) = random.pick(&known.statuses);
     let mut good = Sample {
+        kind: "http".to_owned(),
         at_ms: NOW - random.below(known.stale_ms),
         source: random.pick(&[Source::Probe, Source::Probe, Source::Schedule]),
         latency_us: known
@@ -172,7 +173,8 @@ fn aimed(code: &str, known: &Known, random: &mut Random) -> Vec<Sample> {
         }
         "maintenance" => {
             let word = json!(known.word).to_string();
-            Sample { body: Some(body(known, &word, random)), at_ms, ..any_probe(random) }
+            let body = Some(body(known, &word, random));
+            Sample { kind: "http".to_owned(), body, at_ms, ..any_probe(random) }
         }
         "late" => return late(1 + random.below(known.timeouts - 1), at_ms, random),
         "timeout" => return late(known.timeouts + random.below(3), at_ms, random),
@@ -181,10 +183,21 @@ fn aimed(code: &str, known: &Known, random: &mut Random) -> Vec<Sample> {
         "dns" => failed(Outcome::Dns, random),
         "tls" => failed(Outcome::Tls, random),
         "protocol" => failed(Outcome::Protocol, random),
-        "probe-error" => failed(Outcome::Other, random),
+        "probe-error" => {
+            let mut sample = failed(Outcome::Other, random);
+            sample.extra.retain(|(name, _)| name != "expect");
+            sample
+        }
+        "unexpected" => {
+            let mut sample = failed(Outcome::Other, random);
+            let sentence = random.pick(&["$.a is 1, not \"2\"", "", "zu spät: 😀"]);
+            sample.extra.insert(0, ("expect".to_owned(), sentence.to_owned()));
+            sample
+        }
         "bad-status" if random.chance(20) => {
             Sample { outcome: Outcome::BadStatus, status: None, ..good }
         }
+        "bad-status" if random.chance(40) => grpc_bad(good, random),
         "bad-status" => Sample { status: Some(random.pick(&[199, 205, 302, 403, 500])), ..good },
         "bad-body" => {
             good.body = bad_body(known, random);
@@ -195,15 +208,43 @@ fn aimed(code: &str, known: &Known, random: &mut Random) -> Vec<Sample> {
             let more = u32::try_from(1 + random.below(5_000_000)).unwrap();
             Sample { latency_us: random.pick(&[bound + 1, bound + more, u32::MAX]), ..good }
         }
-        _ => {
-            if random.chance(10) && good.outcome == Outcome::Ok {
-                good.status = None;
-            }
-            good
-        }
+        _ => fine(good, random),
     };
     let at_ms = if code == "stale" { one.at_ms } else { at_ms };
     vec![Sample { at_ms, source, ..one }]
+}
+
+/// As expected, also from what has neither status nor body.
+fn fine(mut good: Sample, random: &mut Random) -> Sample {
+    if random.chance(10) && good.outcome == Outcome::Ok {
+        good.status = None;
+    }
+    let kind = random.pick(&["http", "http", "tcp", "grpc", "cronjob", "later"]);
+    kind.clone_into(&mut good.kind);
+    if kind == "grpc" {
+        good.outcome = Outcome::Ok;
+        good.status = random.chance(80).then_some(0);
+    }
+    if kind != "http" {
+        good.body = random.chance(30).then(|| random.pick(&WRITTEN).to_owned());
+    }
+    if kind == "tcp" {
+        good.outcome = Outcome::Ok;
+        good.status = None;
+    }
+    good
+}
+
+/// A gRPC health check that says no.
+fn grpc_bad(good: Sample, random: &mut Random) -> Sample {
+    let (outcome, status) = random.pick(&[
+        (Outcome::BadStatus, Some(0)),
+        (Outcome::BadStatus, Some(12)),
+        (Outcome::Ok, Some(14)),
+        (Outcome::Ok, Some(200)),
+        (Outcome::BadStatus, None),
+    ]);
+    Sample { kind: "grpc".to_owned(), outcome, status, ..good }
 }
 
 /// An answer, then so many time-outs with samples between them that do not count.
@@ -306,13 +347,23 @@ fn any_sample(random: &mut Random) -> Sample {
     Sample {
         at_ms: NOW - random.below(200_000) + random.below(20_000),
         source: random.pick(&[Source::Probe, Source::Traffic, Source::Schedule, Source::Peer]),
-        kind: random.pick(&["http", "tcp", "cronjob", "later"]).to_owned(),
+        kind: random.pick(&["http", "http", "tcp", "grpc", "cronjob", "later"]).to_owned(),
         latency_us: u32::try_from(random.below(1 << 32)).unwrap(),
         outcome,
         status: random.chance(60).then(|| random.pick(&[100, 200, 204, 299, 404, 503, 599])),
         body: random.chance(60).then(|| random.pick(&WRITTEN).to_owned()),
-        extra: if random.chance(10) { vec![("a".to_owned(), "b".to_owned())] } else { Vec::new() },
+        extra: extra(random),
     }
+}
+
+fn extra(random: &mut Random) -> Attrs {
+    let mut pairs = Vec::new();
+    for (name, value) in [("endpoint", "10.0.0.1:80"), ("expect", "it is slow"), ("expect", "no")] {
+        if random.chance(10) {
+            pairs.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    pairs
 }
 
 /// One that counts.

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::model::UnixMs;
+use crate::plugin::registry::kept::digest_text;
 use crate::plugin::registry::probation::Probation;
 use crate::plugin::registry::quarantine::{Budget, Strikes, Weight, away};
 use crate::plugin::{Digest, Fault};
@@ -57,6 +59,19 @@ struct Record {
     poison: VecDeque<Poison>,
 }
 
+/// What outlives the process of a component that was put away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ConductNote {
+    #[serde(with = "digest_text")]
+    pub(crate) digest: Digest,
+    /// Zero once it was let in again.
+    pub(crate) until: u64,
+    /// Quarantines in a row: the next one is longer.
+    pub(crate) times: u32,
+    pub(crate) reason: String,
+}
+
 /// Where a component stands by its conduct.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -77,6 +92,28 @@ impl Conduct {
             record: Mutex::default(),
             wake,
         }
+    }
+
+    /// Of an earlier process. A clock that was set back does not lengthen a quarantine beyond the longest.
+    pub(crate) fn remembered(note: ConductNote, wake: Arc<Notify>, now: UnixMs) -> Self {
+        let last = u64::try_from(away(u32::MAX).as_millis()).unwrap_or(u64::MAX);
+        let conduct = Self::new(note.digest, wake);
+        conduct.until.store(note.until.min(now.0.saturating_add(last)), Relaxed);
+        let mut record = conduct.record();
+        (record.times, record.reason) = (note.times, note.reason);
+        drop(record);
+        conduct
+    }
+
+    /// What a later process must know; `None` of a component without fault.
+    pub(crate) fn note(&self) -> Option<ConductNote> {
+        let record = self.record();
+        (record.times > 0).then(|| ConductNote {
+            digest: self.digest,
+            until: self.until.load(Relaxed),
+            times: record.times,
+            reason: record.reason.clone(),
+        })
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {
@@ -250,6 +287,21 @@ mod tests {
         (0..3).for_each(|_| it.weigh(Some(&trap()), UnixMs(1_000)));
         assert!(it.is_remembered(UnixMs(61_000 + 3_599_999)));
         assert!(!it.is_remembered(UnixMs(61_000 + 3_600_000)));
+    }
+
+    #[test]
+    fn a_quarantine_goes_on_in_the_next_process() {
+        let it = conduct();
+        assert_eq!(it.note(), None);
+        (0..3).for_each(|_| it.weigh(Some(&trap()), UnixMs(1_000)));
+        let next = Conduct::remembered(it.note().unwrap(), Arc::default(), UnixMs(2_000));
+        assert_eq!(next.standing(), it.standing());
+        assert!(next.is_away(UnixMs(60_999)) && next.take_due(UnixMs(61_000)));
+        next.watch(UnixMs(61_000));
+        (0..2).for_each(|_| next.weigh(Some(&trap()), UnixMs(61_000)));
+        assert!(next.is_away(UnixMs(61_000 + 119_999)), "the second in a row is longer");
+        let set_back = Conduct::remembered(next.note().unwrap(), Arc::default(), UnixMs(0));
+        assert!(!set_back.is_away(UnixMs(3_600_000)));
     }
 
     #[test]

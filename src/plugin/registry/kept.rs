@@ -235,16 +235,16 @@ fn parse(text: &str) -> Option<Digest> {
     unhex(text)?.try_into().ok().map(Digest)
 }
 
-mod digest_text {
+pub(crate) mod digest_text {
     use serde::{Deserialize as _, Deserializer, Serializer};
 
     use crate::plugin::Digest;
 
-    pub(super) fn serialize<S: Serializer>(it: &Digest, out: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(it: &Digest, out: S) -> Result<S::Ok, S::Error> {
         out.collect_str(it)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Digest, D::Error> {
         let text = String::deserialize(from)?;
         super::parse(&text).ok_or_else(|| serde::de::Error::custom("64 hex digits"))
     }

@@ -16,6 +16,7 @@ mod probation;
 mod prove;
 mod publish;
 mod quarantine;
+mod remembered;
 mod replay;
 mod report;
 mod resolve;
@@ -42,6 +43,7 @@ use crate::plugin::registry::backing::Backing;
 use crate::plugin::registry::entries::Memory;
 use crate::plugin::registry::kept::Kept;
 use crate::plugin::registry::prove::Prover;
+use crate::plugin::registry::remembered::Remembered;
 use crate::plugin::registry::status::{LogEntry, PluginStatus, Proof};
 use crate::plugin::request_filter::{OnFailure, RequestFilter};
 use crate::plugin::threshold::Threshold;
@@ -169,22 +171,26 @@ pub struct Plugins {
     /// Whether the first set is being resolved.
     starting: AtomicBool,
     memory: Mutex<Memory>,
+    remembered: Remembered,
 }
 
 impl Plugins {
-    /// With the state below this folder (`pushed/`, `cache/`, `good/`); `None`: nothing is kept (`check`, `explain`).
+    /// With the state below this folder (`pushed/`, `cache/`, `good/`, `conduct/`); `None`: nothing is kept (`check`, `explain`).
     /// Starts the engine and the plugin threads. Never fails: without an engine everything is native, and says so.
     pub fn open(dir: Option<&Path>, metrics: Arc<Metrics>) -> Arc<Self> {
         let cache = dir.map(|it| it.join("cache"));
+        let (remembered, wake) = (Remembered::open(dir), Arc::default());
+        let conducts = remembered.load(&wake);
         Arc::new(Self {
             metrics,
             kept: Kept::open(dir),
             prover: Prover::start(cache.as_deref()),
             backing: Arc::new(Backing::start()),
-            wake: Arc::default(),
+            wake,
             proving: Mutex::default(),
             starting: AtomicBool::new(false),
-            memory: Mutex::default(),
+            memory: Mutex::new(Memory { conducts, ..Memory::default() }),
+            remembered,
         })
     }
 

@@ -35,6 +35,7 @@ impl Plugins {
         self.forget_failures();
         self.settle(now);
         self.clear_away();
+        self.keep_conduct();
         self.tell_metrics();
     }
 

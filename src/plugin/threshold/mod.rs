@@ -11,6 +11,12 @@ use crate::model::health::{
 use crate::plugin::Issue;
 use crate::plugin::threshold::scan::{Found, find};
 
+/// Kinds of samples that the rule tells apart: only an HTTP answer has a body to judge.
+const HTTP: &str = "http";
+/// Its `status` is a gRPC code (0 is OK), which no range of HTTP statuses holds.
+const GRPC: &str = "grpc";
+/// Where a probe says in one sentence which of its expectations was not met.
+const EXPECT: &str = "expect";
 /// When to look again at a service that is not well.
 const SOON_MS: u32 = 10_000;
 
@@ -115,8 +121,11 @@ impl Threshold {
             .unwrap_or_else(|| (Health::Ok, "ok", "as expected".to_owned()))
     }
 
-    /// The value at the path, when there is a path and a body.
+    /// The value at the path, when there is a path and the body of an HTTP answer.
     fn look(&self, newest: &Sample) -> Option<Found> {
+        if newest.kind != HTTP {
+            return None;
+        }
         let names = self.path.as_deref()?.split('.').skip(1);
         Some(find(newest.body.as_deref()?, names))
     }
@@ -137,7 +146,7 @@ impl Threshold {
             Outcome::Dns => ("dns", "the name does not resolve"),
             Outcome::Tls => ("tls", "the TLS handshake failed"),
             Outcome::Protocol => ("protocol", "no valid answer"),
-            Outcome::Skipped | Outcome::Other => ("probe-error", "the probe failed"),
+            Outcome::Skipped | Outcome::Other => return Some(unexpected(newest)),
         };
         Some((Health::Failing, code, detail.to_owned()))
     }
@@ -155,6 +164,7 @@ impl Threshold {
     /// The settings decide, not what the probe itself thought of a status.
     fn bad_status(&self, newest: &Sample) -> Option<Opinion> {
         let detail = match newest.status {
+            Some(code) if newest.kind == GRPC => not_serving(code, newest.outcome)?,
             Some(status) => {
                 let expected =
                     self.statuses.iter().any(|(from, to)| (from..=to).contains(&&status));
@@ -167,7 +177,7 @@ impl Threshold {
     }
 
     fn bad_body(&self, newest: &Sample, found: Option<&Found>) -> Option<Opinion> {
-        let path = self.path.as_deref()?;
+        let path = self.path.as_deref().filter(|_| newest.kind == HTTP)?;
         let detail = match found {
             None if newest.body.is_none() => "the answer has no body".to_owned(),
             None | Some(Found::Missing) => format!("the body has no value at {path}"),
@@ -202,6 +212,23 @@ impl Expected {
             Self::Integer(number) => number.to_string(),
             Self::Boolean(value) => value.to_string(),
         }
+    }
+}
+
+/// The probe got an answer and did not like it, or broke down itself.
+fn unexpected(newest: &Sample) -> Opinion {
+    match newest.extra.iter().find(|(name, _)| name == EXPECT) {
+        Some((_, sentence)) => (Health::Failing, "unexpected", sentence.clone()),
+        None => (Health::Failing, "probe-error", "the probe failed".to_owned()),
+    }
+}
+
+/// What is wrong with a gRPC code: a call that went well may still bring the word that nothing is served.
+fn not_serving(code: u16, outcome: Outcome) -> Option<String> {
+    match code {
+        0 if outcome != Outcome::BadStatus => None,
+        0 => Some("it says that it is not serving".to_owned()),
+        code => Some(format!("gRPC status {code} is not expected")),
     }
 }
 

@@ -126,6 +126,58 @@ fn an_answer_that_never_came_fails_by_its_name() {
 }
 
 #[test]
+fn an_expectation_that_was_not_met_speaks_for_itself() {
+    let with = |name: &str| Sample {
+        extra: vec![
+            ("endpoint".to_owned(), "127.0.0.1:1".to_owned()),
+            (name.to_owned(), "$.a is 1, not 2".to_owned()),
+        ],
+        ..sample(Outcome::Other)
+    };
+    is(json!({}), vec![with("expect")], Health::Failing, "unexpected", "$.a is 1, not 2");
+    is(json!({}), vec![with("expected")], Health::Failing, "probe-error", "the probe failed");
+    let word = r#"{"status":"Maintenance mode is enabled"}"#.to_owned();
+    let said = Sample { body: Some(word), ..with("expect") };
+    assert_eq!(judge(json!({}), vec![said]).1, "maintenance");
+}
+
+#[test]
+fn only_an_http_answer_is_judged_by_its_body() {
+    for kind in ["tcp", "cronjob", "later"] {
+        let bare =
+            Sample { kind: kind.to_owned(), status: None, body: None, ..sample(Outcome::Ok) };
+        is(json!({}), vec![bare.clone()], Health::Ok, "ok", "as expected");
+        let word = r#"{"status":"Maintenance mode is enabled"}"#.to_owned();
+        assert_eq!(judge(json!({}), vec![Sample { body: Some(word), ..bare }]).1, "ok");
+    }
+    let slow = Sample {
+        kind: "tcp".to_owned(),
+        status: None,
+        body: None,
+        latency_us: 1_000_001,
+        ..sample(Outcome::Ok)
+    };
+    assert_eq!(judge(json!({"latencyMs": 1000}), vec![slow]).1, "slow");
+}
+
+#[test]
+fn a_grpc_code_is_no_http_status() {
+    let grpc = |status, outcome| {
+        vec![Sample { kind: "grpc".to_owned(), status, body: None, ..sample(outcome) }]
+    };
+    let failing = |samples, detail: &str| {
+        is(json!({"statuses": ["100-599"]}), samples, Health::Failing, "bad-status", detail);
+    };
+    is(json!({}), grpc(Some(0), Outcome::Ok), Health::Ok, "ok", "as expected");
+    is(json!({}), grpc(None, Outcome::Ok), Health::Ok, "ok", "as expected");
+    failing(grpc(Some(0), Outcome::BadStatus), "it says that it is not serving");
+    failing(grpc(Some(12), Outcome::BadStatus), "gRPC status 12 is not expected");
+    failing(grpc(Some(200), Outcome::Ok), "gRPC status 200 is not expected");
+    failing(grpc(None, Outcome::BadStatus), "the status is not expected");
+    assert_eq!(judge(json!({}), grpc(Some(14), Outcome::Refused)).1, "refused");
+}
+
+#[test]
 fn the_settings_decide_about_statuses() {
     let with = |status, outcome| vec![Sample { status, ..sample(outcome) }];
     let failing = |settings, samples, detail: &str| {

@@ -306,6 +306,18 @@ pub fn answer_with(
     }
 }
 
+/// Writes the head of an answer of our own whose body follows bit by bit, framed so, on a connection that closes after it.
+pub fn streamed(out: &mut Vec<u8>, head: &Answer, framing: Framing) {
+    put_status(out, head.status, reason_phrase(head.status));
+    date::put(out);
+    for (name, value) in &head.headers {
+        put_field_text(out, name, value);
+    }
+    put_framing(out, framing);
+    put_connection(out, Version::Http11, false);
+    out.extend_from_slice(b"\r\n");
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;

@@ -1,5 +1,13 @@
 //! Observations of the last day: what windows are restored from, what candidates are replayed on. Disposable.
 
+mod buffer;
+pub mod ring;
+mod rows;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,7 @@
 //! The config in effect, in the words of its file, with the origin of every value.
 
+mod watching;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 
@@ -45,7 +47,8 @@ fn document(config: &Config) -> Value {
             "listenerNeedsKey": config.listeners.admin_needs_key,
         },
         "plugins": plugins(config),
-        "alerts": { "formatter": plugin_use(&config.formatter) },
+        "alerts": watching::alerts(config, plugin_use(&config.formatter)),
+        "kubesnap": config.alerts.kubesnap.as_ref().map(watching::kubesnap),
         "routes": config.routes.iter().map(|it| route(it, named(it.service))).collect::<Vec<_>>(),
         "keys": config.keys.iter().map(key).collect::<Vec<_>>(),
         "maintenance": {
@@ -89,7 +92,7 @@ fn service(service: &Service) -> Value {
             "tunnelIdle": units::duration(times.tunnel_idle),
             "request": or_none(times.request.map(units::duration)),
         },
-        "health": { "policy": plugin_use(&service.policy) },
+        "health": watching::health(&service.watching, plugin_use(&service.policy)),
     })
 }
 
@@ -226,16 +229,22 @@ fn or_none(value: Option<String>) -> String {
 /// Where the value at a path comes from.
 fn origin(path: &str, parsed: &Parsed) -> String {
     let origins = &parsed.origins;
-    // A plugin may stand there by its name alone.
-    let short = path.strip_suffix(".plugin").and_then(|it| origins.lines.get(it));
+    // A plugin may stand there by its name alone, and a probe by its path.
+    let short = [".plugin", ".http"].iter().find_map(|it| path.strip_suffix(it));
+    let short = short.and_then(|it| origins.lines.get(it));
     let line = origins.lines.get(path).or(short);
     line.map_or_else(|| String::from("default"), |line| format!("{}:{line}", origins.file))
 }
 
-/// A scalar, a list of scalars, or settings: what stands on one line and has one origin.
+/// Fields of `health` whose names are not ours.
+const FREE: [&str; 3] = ["labels", "headers", "json"];
+
+/// A scalar, a list of scalars, or what has names that are not ours: what stands on one line and has one origin.
 fn is_leaf(value: &Value, path: &str) -> bool {
+    let last = path.rsplit('.').next();
     match value {
-        _ if path.rsplit('.').next() == Some(SETTINGS) => true,
+        _ if last == Some(SETTINGS) => true,
+        _ if last.is_some_and(|it| FREE.contains(&it)) && path.contains(".health.") => true,
         Value::Object(map) => map.is_empty(),
         Value::Array(items) => items.iter().all(|it| !it.is_object()),
         _ => true,
@@ -400,12 +409,89 @@ keys:
         }
     }
 
+    const WATCHED: &str = "\
+prefix: /dev
+services:
+  short: { upstreams: http://a, health: { probe: '{prefix}/api/health', passesInMaintenance: true } }
+  long:
+    upstreams: http://b
+    health:
+      policy: native
+      probe:
+        http: '/health?full=1'
+        method: POST
+        host: app.example:81
+        headers: { Accept: application/json, X-From: 'the gate: #1' }
+        port: 81
+        tls: { serverName: app.example, ca: roots.pem }
+        expect: { status: [200, 200-204], json: { \"$['a b'][0].c\": null }, body: up, latency: 2s }
+        interval: 1m
+        unhealthyInterval: 500ms
+        timeout: 3s
+      rise: 1
+      fall: 5
+      flap: { window: 10, high: 30, low: 20 }
+      severity: warning
+      namespace: dev
+      followsMaintenance: true
+      labels: { runbook: 'https://wiki.example/a?b=c#d', team: 'a, b' }
+  tcp: { upstreams: http://c, health: { probe: { tcp: true } } }
+  grpc: { upstreams: http://d, health: { probe: { grpc: '', tls: true, port: 9 } } }
+  labels: { upstreams: http://e, health: { probe: { grpc: a.B, tls: { insecure: true } } } }
+routes:
+  - { path: /, service: short, access: public }
+alerts:
+  gateway: the 'gate'
+  sinks:
+    - { name: ed, eventDispatcher: http://ed:8000, channels: [slack], channel: a, allowedChannels: [a, b], timeout: 3s }
+    - { name: hook, webhook: https://hooks.example/X, secret: [env:A, file:/run/b] }
+    - { name: oncall, slack: env:SLACK_URL }
+  routes:
+    - { services: [long, tcp], severity: critical, sinks: [oncall, ed] }
+    - { sinks: [] }
+  groupWait: 0s
+  remindAfter: none
+  quietHours: { from: '22:00', to: '07:05', zone: '+05:30', below: warning }
+  giveUp: 2d
+  outboxRows: 10
+  staleMaintenance: 1m
+kubesnap: { url: https://kubesnap.example, key: file:/run/k, timeout: 30s, wait: 1s, cooldown: 0s, budget: 3 }
+";
+
+    #[test]
+    fn what_watches_has_its_origin_too() {
+        let parsed = parse(WATCHED, Path::new("gate.yaml")).unwrap();
+        let found = json(&parsed);
+        for (pointer, value, origin) in [
+            ("/services/short/health/probe/http", json!("/dev/api/health"), "gate.yaml:3"),
+            ("/services/short/health/probe/interval", json!("10s"), "default"),
+            ("/services/short/health/rise", json!(2), "default"),
+            (
+                "/services/long/health/probe/expect/json",
+                json!({ "$['a b'][0].c": null }),
+                "gate.yaml:15",
+            ),
+            ("/services/long/health/probe/tls/serverName", json!("app.example"), "gate.yaml:14"),
+            ("/services/tcp/health/probe/tcp", json!(true), "gate.yaml:26"),
+            ("/services/grpc/health/probe/tls", json!(true), "gate.yaml:27"),
+            ("/alerts/sinks/1/secret", json!(["env:A", "file:/run/b"]), "gate.yaml:35"),
+            ("/alerts/sinks/2/timeout", json!("10s"), "default"),
+            ("/alerts/routes/0/sinks", json!(["oncall", "ed"]), "gate.yaml:38"),
+            ("/alerts/remindAfter", json!("none"), "gate.yaml:41"),
+            ("/kubesnap/key", json!("file:/run/k"), "gate.yaml:46"),
+        ] {
+            let expected = json!({ "value": value, "origin": origin });
+            assert_eq!(found.pointer(pointer), Some(&expected), "{pointer}");
+        }
+    }
+
     #[test]
     fn the_yaml_read_again_gives_the_same_config() {
         for text in [
             TEXT,
-            include_str!("../../examples/stockflow.yaml"),
-            include_str!("../../examples/standalone.yaml"),
+            WATCHED,
+            include_str!("../../../examples/stockflow.yaml"),
+            include_str!("../../../examples/standalone.yaml"),
         ] {
             let once = parse(text, Path::new("/etc/gate.yaml")).unwrap();
             let written = yaml(&once);

@@ -1,0 +1,209 @@
+//! `headgate/health`: how the gate is, what it thinks of its services, and everything that is in trouble.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::admin::problem::Problem;
+use crate::admin::query::Query;
+use crate::admin::status::{services, word};
+use crate::admin::toggle::unknown_service;
+use crate::admin::{Admin, Call};
+use crate::alert::outbox::SinkStatus;
+use crate::generation::Gate;
+use crate::health::board::ServiceHealth;
+use crate::model::UnixMs;
+use crate::model::incident::{Incident, Snapshot};
+use crate::store::Condition;
+
+/// How long a core may take to say that it is alive.
+const CORE_PATIENCE: Duration = Duration::from_millis(250);
+
+impl Admin {
+    /// `status` is about the gate itself; how the services are stands with each of them.
+    pub(super) async fn health(&self, call: &Call) -> Result<Value, Problem> {
+        let query = Query::parse(call.query.as_deref())?;
+        query.only(&["service"])?;
+        let gate = self.parts.live.load();
+        let wanted = query.one("service")?;
+        if let Some(name) = wanted
+            && !gate.generation.config.services.iter().any(|it| it.name == name)
+        {
+            return Err(unknown_service(name, &gate.generation.config));
+        }
+        let seen = self.parts.live.settle(CORE_PATIENCE).await;
+        let now = UnixMs::now();
+        let plugins = self.plugin_troubles().await;
+        let single = gate.modes.services.iter().filter(|it| it.1.running(now));
+        let troubles = self.troubles();
+        let own = |it: &&Value| it["kind"] == "store" || it["kind"] == "sink";
+        let well =
+            seen.laggards.is_empty() && plugins.is_empty() && !troubles.iter().any(|it| own(&it));
+        let watched = &self.parts.watched;
+        Ok(json!({
+            "status": if well { "OK" } else { "degraded" },
+            "version": env!("CARGO_PKG_VERSION"),
+            "started_at": self.parts.started.rfc3339(),
+            "uptime_seconds": now.0.saturating_sub(self.parts.started.0) / 1000,
+            "generation": { "number": gate.generation.number, "hash": gate.generation.hash },
+            "maintenance": {
+                "all": word(gate.modes.everywhere(now).is_some()),
+                "services": single.map(|it| it.0.as_str()).collect::<Vec<_>>(),
+            },
+            "plugins": plugins,
+            "cores": { "count": seen.cores, "silent": seen.laggards },
+            "services": self.watched_services(&gate, now, wanted),
+            "stores": {
+                "ledger": condition(&watched.ledger.condition()),
+                "journal": condition(&watched.journal.condition()),
+                "observations_dropped": watched.journal.dropped(),
+                "losses": watched.ledger.losses(),
+            },
+            "sinks": watched.outbox.sinks(),
+            "troubles": troubles.into_iter().filter(|it| is_about(it, wanted)).collect::<Vec<_>>(),
+        }))
+    }
+
+    /// Each service with what is thought of it; `null` until it was judged for the first time.
+    fn watched_services(&self, gate: &Gate, now: UnixMs, wanted: Option<&str>) -> Vec<Value> {
+        let Value::Array(forms) = services(gate, now) else { return Vec::new() };
+        let is_wanted = |it: &Value| wanted.is_none_or(|wanted| it["name"] == wanted);
+        let with_health = |mut form: Value| {
+            let known = form["name"].as_str().and_then(|it| self.parts.watched.board.get(it));
+            form["health"] = known.map_or(Value::Null, |it| health_form(&it));
+            form
+        };
+        forms.into_iter().filter(is_wanted).map(with_health).collect()
+    }
+
+    /// Everything that does not do its part: `kind`, `name`, `reason`, and as far as they are known `since` and `next_try`.
+    fn troubles(&self) -> Vec<Value> {
+        let watched = &self.parts.watched;
+        let services = watched.board.all();
+        let services = services.iter().filter_map(|it| service_trouble(it));
+        let stores =
+            [("ledger", watched.ledger.condition()), ("journal", watched.journal.condition())];
+        let losses = watched.ledger.losses();
+        let stores =
+            stores.iter().filter_map(|(name, it)| store_trouble(name, it, !losses.is_empty()));
+        let sinks = watched.outbox.sinks();
+        let sinks = sinks.iter().filter_map(sink_trouble);
+        let incidents = watched.book.incidents();
+        let snapshot = incidents.iter().filter_map(|it| Some((it, it.snapshot.as_ref()?)));
+        let snapshot =
+            snapshot.max_by_key(|it| it.0.opened_ms).and_then(|it| snapshot_trouble(it.0, it.1));
+        services.chain(stores).chain(sinks).chain(snapshot).collect()
+    }
+}
+
+/// Whether a trouble is told to somebody who asks for one service.
+fn is_about(trouble: &Value, service: Option<&str>) -> bool {
+    service.is_none_or(|it| trouble["kind"] != "service" || trouble["name"] == it)
+}
+
+/// Everything of the board; of the policy's memory only its size.
+fn health_form(health: &ServiceHealth) -> Value {
+    let mut form = json!(health);
+    if let Some(verdict) = form.get_mut("verdict").and_then(Value::as_object_mut) {
+        let bytes =
+            verdict.remove("state").and_then(|it| it.as_str().map(str::len)).unwrap_or(0) / 2;
+        verdict.insert("state-bytes".to_owned(), json!(bytes));
+    }
+    form
+}
+
+fn service_trouble(it: &ServiceHealth) -> Option<Value> {
+    use crate::model::health::Health::{Degraded, Failing, Maintenance, Ok, Unknown};
+    let judged = match it.health {
+        Degraded | Failing => it.verdict.as_ref().map(|it| format!("{}: {}", it.code, it.detail)),
+        Ok | Maintenance | Unknown => None,
+    };
+    let said = [judged, it.reason.clone()].into_iter().flatten().collect::<Vec<_>>();
+    if said.is_empty() && !matches!(it.health, Degraded | Failing) {
+        return None;
+    }
+    Some(json!({
+        "kind": "service",
+        "name": it.service,
+        "health": it.health,
+        "reason": said.join("; "),
+        "since": at(it.since_ms),
+        "next_try": it.next_probe_ms.and_then(at),
+        "incident": it.incident,
+    }))
+}
+
+fn sink_trouble(it: &SinkStatus) -> Option<Value> {
+    let reason = match (&it.reason, it.dead) {
+        (Some(reason), _) => reason.clone(),
+        (None, 0) => return None,
+        (None, dead) => format!(
+            "{dead} notices were refused for good or given up; see headgate outbox list --dead"
+        ),
+    };
+    Some(json!({
+        "kind": "sink",
+        "name": it.name,
+        "reason": reason,
+        "since": it.failing_since_ms.and_then(at),
+        "next_try": it.next_try_ms.and_then(at),
+        "waiting": it.waiting,
+        "dead": it.dead,
+    }))
+}
+
+/// Memory alone is a trouble only where something was lost by it: a gate may have no state folder by choice.
+fn store_trouble(name: &str, it: &Condition, lost: bool) -> Option<Value> {
+    let mut form = match it {
+        Condition::Good => return None,
+        Condition::MemoryOnly { .. } if !lost => return None,
+        other => condition(other),
+    };
+    form["kind"] = json!("store");
+    form["name"] = json!(name);
+    Some(form)
+}
+
+/// The newest snapshot, if it was none: that is how Kubesnap is.
+fn snapshot_trouble(incident: &Incident, it: &Snapshot) -> Option<Value> {
+    let (Snapshot::Failed { reason } | Snapshot::Unknown { reason }) = it else { return None };
+    Some(json!({
+        "kind": "kubesnap",
+        "name": incident.service.namespace,
+        "reason": reason,
+        "since": at(incident.opened_ms),
+        "next_try": null,
+        "incident": incident.id,
+    }))
+}
+
+/// How a store is.
+pub(super) fn condition(it: &Condition) -> Value {
+    match it {
+        Condition::Good => json!({ "state": "good" }),
+        Condition::Waiting { since, path } => json!({
+            "state": "waiting",
+            "since": since.rfc3339(),
+            "reason": format!("another process holds {}; this one waits for it", path.display()),
+        }),
+        Condition::Failing { since, reason, pending, next_try } => json!({
+            "state": "failing",
+            "since": since.rfc3339(),
+            "reason": reason,
+            "pending": pending,
+            "next_try": next_try.rfc3339(),
+        }),
+        Condition::MemoryOnly { reason } => json!({ "state": "memory-only", "reason": reason }),
+    }
+}
+
+fn at(ms: u64) -> Option<String> {
+    (ms > 0).then(|| UnixMs(ms).rfc3339())
+}
+
+/// The members of an object that are named.
+pub(super) fn picked(value: &Value, names: &[&str]) -> Map<String, Value> {
+    let members =
+        names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
+    members.collect()
+}
