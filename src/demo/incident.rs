@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::demo::scene::{FORMATTER, POLICY, WATCHED};
 use crate::demo::standins::{Behaviour, Role};
 use crate::demo::swap::digest;
-use crate::demo::visitor::{Found, PACE, Visitor, WITHIN, only_if};
+use crate::demo::visitor::{Found, PACE, Visitor, only_if};
 use crate::demo::walk::Outcome;
 use crate::demo::{Demo, DemoError};
 
@@ -123,7 +123,7 @@ impl Visitor {
 
     /// Waits for an alert with such lines.
     async fn told(&mut self, step: &'static str, cast: &Cast, wanted: fn(&[&str]) -> bool) {
-        let deadline = Instant::now() + WITHIN;
+        let deadline = self.deadline();
         let found = loop {
             let all = cast.dispatcher.alerts();
             let found = all.iter().find(|it| wanted(&lines(it))).cloned();

@@ -96,3 +96,39 @@ fn told(standins: &Standins) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::demo::standins::{Behaviour, Standin};
+
+    fn standins(real: &[Role]) -> Standins {
+        let one = |role: Role| Standin {
+            role,
+            url: format!("http://127.0.0.1:{}", 9000 + role as u16),
+            behaviour: (!real.contains(&role)).then(Arc::<Behaviour>::default),
+        };
+        Standins { services: Role::ALL.map(one).to_vec(), control: ([127, 0, 0, 1], 1).into() }
+    }
+
+    fn parsed(text: &str) -> crate::config::Config {
+        let parsed = crate::config::parse(text, Path::new("demo.yaml"));
+        parsed.unwrap_or_else(|it| panic!("{it:?}\n{text}")).config
+    }
+
+    #[test]
+    fn the_scene_is_a_good_config_whoever_plays() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let all = parsed(&config(listen, &standins(&[])));
+        assert_eq!(all.alerts.sinks.len(), 1);
+        assert!(all.alerts.kubesnap.is_some());
+        assert!(all.services.iter().all(|it| it.watching.probe.is_some()));
+        let real = [Role::EventDispatcher, Role::Kubesnap, Role::SignalEngine];
+        let none = parsed(&config(listen, &standins(&real)));
+        assert!(none.alerts.sinks.is_empty(), "nobody real is told");
+        assert!(none.alerts.kubesnap.is_none(), "nobody real takes snapshots");
+    }
+}

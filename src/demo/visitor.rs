@@ -13,6 +13,9 @@ use crate::demo::{Demo, DemoError};
 /// How long a step may take: components are compiled and proven first on a machine that sees them for the first time.
 pub(super) const WITHIN: Duration = Duration::from_secs(60);
 
+/// The same once a step has failed: those that build on it need not be waited for as long.
+const WITHIN_AFTER_FAILURE: Duration = Duration::from_secs(5);
+
 /// Between two looks.
 pub(super) const PACE: Duration = Duration::from_millis(50);
 
@@ -44,6 +47,12 @@ impl Visitor {
         Ok(Self { client, gate, key: demo.key.clone(), outcomes: Vec::new() })
     }
 
+    /// When a step that begins now must be done.
+    pub(super) fn deadline(&self) -> Instant {
+        let well = self.outcomes.iter().all(|it| it.ok);
+        Instant::now() + if well { WITHIN } else { WITHIN_AFTER_FAILURE }
+    }
+
     /// One request to an endpoint of the gate's own, with the key.
     pub(super) async fn admin(
         &self,
@@ -70,7 +79,7 @@ impl Visitor {
         endpoint: &str,
         look: impl Fn(&Value) -> Found,
     ) -> Option<Value> {
-        let deadline = Instant::now() + WITHIN;
+        let deadline = self.deadline();
         loop {
             let seen = self.admin(Method::GET, endpoint, None).await;
             let found = seen.as_ref().ok().and_then(|(_, it)| look(it).ok());
