@@ -4,6 +4,7 @@
 //! writer, a copy of every row in memory, so that readers never wait for the disk. `journal.redb` is a ring of what was
 //! observed: written about once a second without waiting for the disk, and begun anew when it is broken.
 
+pub mod crash;
 mod file;
 pub mod journal;
 pub mod ledger;
