@@ -45,7 +45,7 @@ services:
     health: {health_kubesnap}
 admin: {{ service: controller }}
 plugins:
-  {POLICY}: {{ builtin: threshold }}
+  {POLICY}: {{ builtin: threshold, grants: [\"action:snapshot\", \"action:alert\"] }}
   {FORMATTER}: {{ builtin: plain }}
   require-header: {{ builtin: require-header, grants: [\"header:{DEMANDED}\"] }}
 {told}cors: {{ origins: \"*\" }}
