@@ -226,6 +226,7 @@ mod tests {
             muted: true,
             told: true,
             snapshot: Some(Snapshot::Taken { file: "kubesnap.zip".to_owned() }),
+            telling: crate::model::incident::Telling::default(),
             evidence: vec![Sample {
                 at_ms: opened_ms - 2_000,
                 source: Source::Probe,
