@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::admin::Watched;
 use crate::generation::live::Live;
 use crate::generation::{Gate, LiveService};
 use crate::linux::sockets::affordable_connections;
 use crate::model::{Coverage, UnixMs};
+use crate::store::Condition;
+use crate::telemetry::alerts::{AlertGauges, SinkGauges};
 use crate::telemetry::metrics::{Gauges, ServiceGauges};
 
 /// Reads the live gate.
@@ -22,6 +25,34 @@ pub fn source(live: Arc<Live>) -> impl Fn() -> Gauges + Send + Sync + 'static {
                 as u64,
             ..Gauges::default()
         }
+    }
+}
+
+/// Reads outbox, incidents and stores.
+pub fn alerts(watched: Watched) -> impl Fn() -> AlertGauges + Send + Sync + 'static {
+    move || {
+        let sinks = watched.outbox.sinks().into_iter();
+        let incidents = watched.book.incidents();
+        AlertGauges {
+            sinks: sinks
+                .map(|it| SinkGauges { name: it.name, waiting: it.waiting, dead: it.dead })
+                .collect(),
+            incidents_open: incidents.iter().filter(|it| it.resolved_ms.is_none()).count(),
+            stores: vec![
+                ("ledger", condition_word(&watched.ledger.condition())),
+                ("journal", condition_word(&watched.journal.condition())),
+            ],
+        }
+    }
+}
+
+/// One of `telemetry::alerts::CONDITIONS`.
+fn condition_word(condition: &Condition) -> &'static str {
+    match condition {
+        Condition::Good => "good",
+        Condition::Waiting { .. } => "waiting",
+        Condition::Failing { .. } => "failing",
+        Condition::MemoryOnly { .. } => "memory-only",
     }
 }
 

@@ -118,7 +118,8 @@ impl Origin {
             Self::File(path) => Some(path.clone()),
             Self::Flags(_) => None,
         };
-        own.into_iter().chain(config.key_files()).chain(config.plugin_files()).collect()
+        let secrets = config.key_files().into_iter().chain(config.secret_files());
+        own.into_iter().chain(secrets).chain(config.plugin_files()).collect()
     }
 
     /// For people.

@@ -115,7 +115,8 @@ impl Parts {
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
-        let watching = Watching::build(&live, &generation.config.state_dir, proofs.plugins());
+        let watching =
+            Watching::build(&live, &generation.config.state_dir, proofs.plugins(), &metrics);
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),
@@ -221,6 +222,8 @@ impl Parts {
         }
         self.watching.start(&mut loops);
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
+        let board = Arc::clone(&self.watching.watched.board);
+        loops.spawn(admin::recovery::run(Arc::clone(&live), Arc::clone(&self.switch), board));
         let board = Arc::clone(&self.watching.watched.board);
         loops.spawn(admin::news::run(Arc::clone(&live), Arc::clone(&self.switch), board));
         let (tell, changed) = mpsc::channel(1);

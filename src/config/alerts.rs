@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::KeySource;
 use crate::model::health::Severity;
 
 /// Everything under `alerts:` but the formatter.
@@ -93,6 +94,28 @@ pub enum SecretRef {
     Env(String),
     /// `file:PATH`, re-read when it changes; one trailing newline is cut.
     File(PathBuf),
+}
+
+impl SecretRef {
+    /// As [`secret::read`](crate::config::secret::read) takes it.
+    pub fn source(&self) -> KeySource {
+        match self {
+            Self::Env(name) => KeySource::Env(name.clone()),
+            Self::File(path) => KeySource::File(path.clone()),
+        }
+    }
+}
+
+impl Alerts {
+    /// Every secret that is named here.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretRef> {
+        let of_sinks = self.sinks.iter().flat_map(|it| match &it.kind {
+            SinkKind::EventDispatcher { .. } => &[][..],
+            SinkKind::Webhook { secrets, .. } => secrets.as_slice(),
+            SinkKind::Slack { url } => std::slice::from_ref(url),
+        });
+        of_sinks.chain(self.kubesnap.iter().map(|it| &it.key))
+    }
 }
 
 /// Who takes diagnostic snapshots.

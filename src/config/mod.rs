@@ -112,6 +112,17 @@ impl Config {
             })
             .collect()
     }
+
+    /// Files that hold secrets of the gate's own (of receivers of alerts, of Kubesnap): they are watched too.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        self.alerts
+            .secrets()
+            .filter_map(|it| match it {
+                alerts::SecretRef::File(path) => Some(path.clone()),
+                alerts::SecretRef::Env(_) => None,
+            })
+            .collect()
+    }
 }
 
 /// Where the gate listens.

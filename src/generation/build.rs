@@ -8,7 +8,7 @@ use crate::auth::{Keyring, NewKey, digest};
 use crate::config::findings::{Finding, Severity};
 use crate::config::secret::{Resolved, SecretError};
 use crate::config::{Config, Key, KeySource, OnRevoke, PathMatch, Retry, Route, Service};
-use crate::generation::alerting::Alerting;
+use crate::generation::alerting::{self, Alerting};
 use crate::generation::guarded::{FilterTable, GuardTable};
 use crate::generation::routes::RouteTable;
 use crate::generation::{AdminPlace, Generation, LiveService, plugins};
@@ -53,7 +53,9 @@ pub fn build(
     previous: Option<&Generation>,
     sources: &Sources<'_>,
 ) -> Result<Built, Vec<Finding>> {
-    let (keys, findings) = resolve_keys(&config.keys, sources);
+    let (keys, mut findings) = resolve_keys(&config.keys, sources);
+    let (alerting, of_alerts) = alerting::resolve(&config.alerts, sources);
+    findings.extend(of_alerts);
     if findings.iter().any(|it| it.severity == Severity::Error) {
         return Err(findings);
     }
@@ -67,7 +69,7 @@ pub fn build(
     warnings.extend(shadowed_by_admin(&config, &admin, sources.file));
     let generation = Generation {
         number: previous.map_or(1, |it| it.number + 1),
-        hash: hash(text_hash, &keys, &set.hash),
+        hash: hash(text_hash, &keys, &alerting, &set.hash),
         published_at: sources.now,
         services: config.services.iter().map(|it| live(it, previous, sources)).collect(),
         routes: RouteTable::build(&config),
@@ -82,11 +84,7 @@ pub fn build(
         keyring: Keyring::build(keys),
         plugins: Arc::new(set),
         plugin_notes: notes,
-        alerting: Arc::new(Alerting {
-            config: config.alerts.clone(),
-            sinks: Vec::new(),
-            kubesnap_key: None,
-        }),
+        alerting: Arc::new(alerting),
         config,
     };
     Ok(Built { generation, warnings })
@@ -96,8 +94,9 @@ fn resolve_keys(keys: &[Key], sources: &Sources<'_>) -> (Vec<NewKey>, Vec<Findin
     let mut resolved: Vec<NewKey> = Vec::with_capacity(keys.len());
     let mut findings = Vec::new();
     for (number, key) in keys.iter().enumerate() {
-        let at =
-            |severity, message, expected| finding(severity, number, message, expected, sources);
+        let at = |severity, message, expected| {
+            finding(severity, format!("keys[{number}].key"), message, expected, sources)
+        };
         let digest = match (sources.read)(&key.source) {
             Ok(Resolved::Digest(digest)) => digest,
             Ok(Resolved::Key(secret)) => {
@@ -134,7 +133,7 @@ fn short(key: &Key) -> String {
 }
 
 /// The error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     std::iter::successors(Some(error), |it| it.source())
         .map(ToString::to_string)
         .collect::<Vec<_>>()
@@ -149,19 +148,19 @@ fn twins(first: &str, second: &str) -> (Severity, String) {
     (Severity::Error, format!("keys `{first}` and `{second}` have the same value"))
 }
 
-fn wanted(source: &KeySource) -> String {
+pub(super) fn wanted(source: &KeySource) -> String {
     match source {
         KeySource::Env(name) => {
             format!("{name} in the environment of this process (in Kubernetes by a `secretKeyRef`)")
         }
-        KeySource::File(path) => format!("the key as the only line of {}", path.display()),
+        KeySource::File(path) => format!("the secret as the only line of {}", path.display()),
         KeySource::Digest(_) => "`sha256:` and 64 hex digits".to_owned(),
     }
 }
 
-fn finding(
+pub(super) fn finding(
     severity: Severity,
-    key: usize,
+    path: String,
     message: String,
     expected: String,
     sources: &Sources<'_>,
@@ -176,18 +175,21 @@ fn finding(
         expected: Some(expected),
         nearest: None,
         snippet: String::new(),
-        path: format!("keys[{key}].key"),
+        path,
         snippet_column: 0,
     }
 }
 
 /// Changes when the text, any secret behind its references or a plugin that acts does.
-fn hash(text_hash: &[u8], keys: &[NewKey], plugins: &[u8; 32]) -> String {
+fn hash(text_hash: &[u8], keys: &[NewKey], alerting: &Alerting, plugins: &[u8; 32]) -> String {
     let mut state = Sha256::new();
     state.update(text_hash);
     for key in keys {
         // The digest of the digest: the hash is public, and a short key could be found from its digest alone.
         state.update(Sha256::digest(key.digest));
+    }
+    for secret in alerting.secrets() {
+        state.update(Sha256::digest(digest(secret.expose())));
     }
     state.update(plugins);
     hex(&state.finalize()).chars().take(16).collect()

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::linux::process::Process;
 use crate::model::UnixMs;
+use crate::telemetry::alerts::AlertMetrics;
 use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
 use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
@@ -68,6 +69,7 @@ pub struct Metrics {
     cores: Vec<Arc<CoreMetrics>>,
     services: Mutex<BTreeMap<String, Arc<ServiceMetrics>>>,
     plugins: Arc<PluginMetrics>,
+    alerts: Arc<AlertMetrics>,
     health: Arc<HealthMetrics>,
     source: OnceLock<Source>,
     reload: Reload,
@@ -89,6 +91,7 @@ impl Default for Metrics {
             cores: vec![Arc::default(), Arc::default()],
             services: Mutex::default(),
             plugins: Arc::default(),
+            alerts: Arc::default(),
             health: Arc::default(),
             source: OnceLock::new(),
             reload: Reload::default(),
@@ -123,6 +126,11 @@ impl Metrics {
     /// The metrics of plugins.
     pub fn plugins(&self) -> &PluginMetrics {
         &self.plugins
+    }
+
+    /// The metrics of alerts.
+    pub fn alerts(&self) -> &Arc<AlertMetrics> {
+        &self.alerts
     }
 
     /// The metrics of probes and of the services' health.
@@ -216,6 +224,7 @@ impl Metrics {
             ],
             process: Process::now(),
             plugins: Arc::clone(&self.plugins),
+            alerts: Arc::clone(&self.alerts),
             health: Arc::clone(&self.health),
         }
     }
@@ -235,6 +244,7 @@ struct Scrape {
     reloads: [(&'static str, u64); 3],
     process: Process,
     plugins: Arc<PluginMetrics>,
+    alerts: Arc<AlertMetrics>,
     health: Arc<HealthMetrics>,
 }
 
@@ -249,6 +259,7 @@ impl Collector for Scrape {
         }
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
+        self.alerts.write(&mut page)?;
         self.health.write(&mut page)?;
         self.process(&mut page)
     }

@@ -47,7 +47,7 @@ fn document(config: &Config) -> Value {
             "listenerNeedsKey": config.listeners.admin_needs_key,
         },
         "plugins": plugins(config),
-        "alerts": watching::alerts(config, plugin_use(&config.formatter)),
+        "alerts": watching::alerts(config, &plugin_use(&config.formatter)),
         "kubesnap": config.alerts.kubesnap.as_ref().map(watching::kubesnap),
         "routes": config.routes.iter().map(|it| route(it, named(it.service))).collect::<Vec<_>>(),
         "keys": config.keys.iter().map(key).collect::<Vec<_>>(),
@@ -92,7 +92,7 @@ fn service(service: &Service) -> Value {
             "tunnelIdle": units::duration(times.tunnel_idle),
             "request": or_none(times.request.map(units::duration)),
         },
-        "health": watching::health(&service.watching, plugin_use(&service.policy)),
+        "health": watching::health(&service.watching, &plugin_use(&service.policy)),
     })
 }
 

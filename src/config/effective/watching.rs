@@ -8,7 +8,7 @@ use crate::config::health::{Expect, Probe, ProbeKind, ProbeTls, Watching};
 use crate::config::{Config, units};
 use crate::model::health::Severity;
 
-pub(super) fn health(it: &Watching, policy: Value) -> Value {
+pub(super) fn health(it: &Watching, policy: &Value) -> Value {
     json!({
         "policy": policy,
         "probe": it.probe.as_ref().map(probe),
@@ -88,7 +88,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-pub(super) fn alerts(config: &Config, formatter: Value) -> Value {
+pub(super) fn alerts(config: &Config, formatter: &Value) -> Value {
     let it = &config.alerts;
     json!({
         "formatter": formatter,
