@@ -20,6 +20,7 @@ mod peers;
 mod plugin;
 mod plugin_authors;
 mod plugins;
+mod probes;
 mod reload;
 mod retry;
 mod routing;
