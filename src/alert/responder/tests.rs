@@ -103,6 +103,7 @@ impl Desk {
         };
         book.restore();
         outbox.restore();
+        outbox.follow(&parts.live.load().generation.alerting);
         let task = tokio::spawn(Responder::with(parts, Box::new(asks)).run()).abort_handle();
         Self { book, outbox, board, task, start: Instant::now() }
     }
