@@ -1,5 +1,6 @@
 //! Behaviour through real sockets: one file per capability, a sentence per test.
 
+mod alerts;
 mod auth;
 mod cli;
 mod compile;
@@ -26,6 +27,7 @@ mod retry;
 mod routing;
 mod shutdown;
 mod smuggling;
+mod snapshots;
 mod streaming;
 mod support;
 mod upgrade;
