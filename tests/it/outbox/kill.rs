@@ -197,7 +197,7 @@ fn an_alert_survives_a_crash_before_and_after_every_step() {
         let mut turns = 0;
         scene.stir(|| {
             turns += 1;
-            turns < 1000 && gate.try_wait().expect("our child").is_none()
+            turns < 300 && gate.try_wait().expect("our child").is_none()
         });
         if gate.try_wait().expect("our child").is_some() {
             reached.insert(point);
