@@ -14,6 +14,8 @@ pub(crate) struct Setup {
     pub(crate) inherited: Option<TcpListener>,
     /// Arguments in place of `run FILE`.
     pub(crate) arguments: Option<Vec<String>>,
+    /// A line of shell before the gate.
+    pub(crate) first: Option<&'static str>,
     /// Nobody reads the gate's standard output.
     pub(crate) deaf: bool,
     /// The config file below the gate's folder, when the test lays it out itself.
@@ -113,6 +115,12 @@ impl Setup {
     /// The data listener is inherited as `LISTEN_FDS` has it.
     pub(crate) fn inherit(mut self, listener: TcpListener) -> Self {
         self.inherited = Some(listener);
+        self
+    }
+
+    /// Its disk may be full: `Gateway::disk_ends` does not kill it.
+    pub(crate) fn on_a_small_disk(mut self) -> Self {
+        self.first = Some("trap '' XFSZ");
         self
     }
 
