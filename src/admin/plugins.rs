@@ -166,10 +166,22 @@ impl Admin {
         let asked = name.clone();
         let windows = self.look(move |it| it.windows(&asked)).await.ok_or_else(busy)?;
         let newest = windows.get(windows.len().saturating_sub(limit)..).unwrap_or_default();
+        let watching = &service.watching;
+        let stale = generation.config.alerts.stale_maintenance.as_millis();
         Ok(json!({
             "service": name,
             "policy": service.policy.plugin,
             "settings": service.policy.settings,
+            // As the tracker has them, so that a replay can go by them.
+            "rules": {
+                "rise": watching.rise,
+                "fall": watching.fall,
+                "flapWindow": watching.flap.window,
+                "flapHigh": watching.flap.high,
+                "flapLow": watching.flap.low,
+                "severity": watching.severity,
+                "staleMaintenanceMs": u64::try_from(stale).unwrap_or(u64::MAX),
+            },
             "windows": newest.iter().map(|it| &**it).collect::<Vec<_>>(),
         }))
     }

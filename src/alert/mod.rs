@@ -7,7 +7,10 @@
 pub mod backoff;
 pub mod book;
 pub mod client;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod grouping;
+pub mod incidents;
 pub mod kubesnap;
 pub mod notice;
 pub mod outbox;
@@ -15,3 +18,8 @@ pub mod quiet;
 pub mod responder;
 pub mod routing;
 pub mod sinks;
+pub mod snapshot_budget;
+pub mod snapshot_call;
+pub mod steady;
+pub mod trial;
+pub mod wording;

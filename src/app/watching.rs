@@ -12,13 +12,20 @@ use crate::admin::Watched;
 use crate::alert::book::Book;
 use crate::alert::outbox::Outbox;
 use crate::alert::responder::{self, Responder};
+use crate::app::gauges;
+use crate::app::rewind::rewind;
 use crate::generation::live::Live;
+use crate::health::Reporter;
 use crate::health::board::Board;
+use crate::health::monitor::Site;
+use crate::health::monitors::{self, Monitors};
+use crate::health::restore;
 use crate::plugin::registry::Plugins;
 use crate::store::Ledger;
 use crate::store::journal::Journal;
 use crate::store::journal::ring::RedbJournal;
 use crate::store::ledger::RedbLedger;
+use crate::telemetry::metrics::Metrics;
 
 /// How often what policies remember is handed to the journal.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -31,11 +38,17 @@ const UNCLAIMED: Duration = Duration::from_hours(1);
 pub struct Watching {
     pub watched: Watched,
     plugins: Arc<Plugins>,
+    monitored: Site,
 }
 
 impl Watching {
     /// Builds the parts; opens the stores beside the start, never on it.
-    pub fn build(live: &Arc<Live>, state_dir: &Path, plugins: Arc<Plugins>) -> Self {
+    pub fn build(
+        live: &Arc<Live>,
+        state_dir: &Path,
+        plugins: Arc<Plugins>,
+        metrics: &Metrics,
+    ) -> Self {
         let ledger: Arc<dyn Ledger> = RedbLedger::open(state_dir);
         let journal: Arc<dyn Journal> = RedbJournal::open(state_dir);
         let (board, bell) = (Arc::new(Board::default()), Arc::new(Notify::new()));
@@ -49,7 +62,18 @@ impl Watching {
             board: Arc::clone(&board),
             bell,
         });
-        Self { watched: Watched { board, book, outbox, responder, journal, ledger }, plugins }
+        let reporter: Arc<dyn Reporter> = Arc::<Book>::clone(&book);
+        let monitored = Site {
+            live: Arc::clone(live),
+            board: Arc::clone(&board),
+            journal: Arc::clone(&journal),
+            reporter,
+            metrics: Arc::clone(metrics.health()),
+        };
+        let watched = Watched { board, book, outbox, responder, journal, ledger };
+        watched.outbox.count_in(Arc::clone(metrics.alerts()));
+        metrics.alerts().set_source(gauges::alerts(watched.clone()));
+        Self { watched, plugins, monitored }
     }
 
     /// Starts the tasks: monitors once the ledger is ready, responder, workers.
@@ -59,14 +83,32 @@ impl Watching {
             journal: Arc::clone(&self.watched.journal),
             plugins: Arc::clone(&self.plugins),
         };
+        let monitored = self.monitored.clone();
+        tasks.spawn(follow_alerting(Arc::clone(&watched.outbox), Arc::clone(&monitored.live)));
         tasks.spawn(async move {
+            monitors::announce(&monitored);
             watched.ledger.ready().await;
             // Before a policy is asked anything.
             memory.recall().await;
+            rewind(&monitored.live, Arc::clone(&watched.journal), &memory.plugins).await;
             watched.book.restore();
             watched.outbox.restore();
-            tokio::join!(memory.keep(), watched.responder.run());
+            let begins = restore::begins(watched.book.tracks(), watched.journal).await;
+            let monitors = Monitors::new(monitored, begins);
+            tokio::join!(memory.keep(), watched.responder.run(), monitors.run());
         });
+    }
+}
+
+/// Alerts go where the live generation says.
+async fn follow_alerting(outbox: Arc<Outbox>, live: Arc<Live>) {
+    let mut published = live.published();
+    loop {
+        let alerting = Arc::clone(&live.load().generation.alerting);
+        outbox.follow(&alerting);
+        if published.changed().await.is_err() {
+            return;
+        }
     }
 }
 

@@ -124,6 +124,17 @@ impl Gate {
         self.send(self.client.post(self.url(endpoint, query))).await
     }
 
+    /// With JSON as the body.
+    pub(super) async fn post_json(
+        &self,
+        endpoint: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let request = self.client.post(self.url(endpoint, query));
+        self.send(request.header("Content-Type", "application/json").body(body.to_string())).await
+    }
+
     /// With a body of bytes that mean nothing to HTTP.
     pub(super) async fn upload(
         &self,
@@ -306,7 +317,7 @@ fn file(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(raw)
 }
 
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     use std::fmt::Write as _;
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

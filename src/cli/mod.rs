@@ -1,16 +1,22 @@
 //! The command line: one file per command; stdout is data, stderr is for people.
 
+pub mod alert;
 pub mod check;
 pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod explain;
 mod gate;
+pub mod incidents;
 pub mod key;
 pub mod maintenance;
+pub mod outbox;
 pub mod plugin;
 pub mod plugin_compile;
+pub mod probe;
+pub mod replay;
 pub mod run;
+mod telling;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -71,6 +77,16 @@ enum Command {
     Key(key::Cmd),
     /// Switch maintenance on or off, or ask for it.
     Maintenance(maintenance::Cmd),
+    /// Look at services from here and now; no gate need run.
+    Probe(probe::Cmd),
+    /// Show what would have been different with another policy or formatter.
+    Replay(replay::Cmd),
+    /// Send a test alert, or show what an alert would say.
+    Alert(alert::Cmd),
+    /// Show what has to be delivered; send it again or drop it.
+    Outbox(outbox::Cmd),
+    /// Show what is and was wrong with services.
+    Incidents(incidents::Cmd),
     /// Show what the gate would do with a request, and why, without sending it.
     Explain(explain::Cmd),
     /// Write, build, try and ship plugins.
@@ -106,6 +122,11 @@ pub fn run() -> ExitCode {
         Command::Config(cmd) => config::run(cmd, cli.output),
         Command::Key(cmd) => key::run(cmd, cli.output),
         Command::Maintenance(cmd) => maintenance::run(cmd, cli.output),
+        Command::Probe(cmd) => probe::run(cmd, cli.output),
+        Command::Replay(cmd) => replay::run(cmd, cli.output),
+        Command::Alert(cmd) => alert::run(cmd, cli.output),
+        Command::Outbox(cmd) => outbox::run(cmd, cli.output),
+        Command::Incidents(cmd) => incidents::run(cmd, cli.output),
         Command::Explain(cmd) => explain::run(cmd, cli.output),
         Command::Plugin(cmd) => plugin::run(cmd, cli.output),
         Command::Demo(cmd) => demo::run(cmd, cli.output),

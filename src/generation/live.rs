@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::generation::{Gate, Generation};
 use crate::maintenance::Modes;
@@ -31,12 +31,20 @@ pub struct Acknowledged {
 pub struct Live {
     gate: ArcSwap<Gate>,
     cores: Vec<mpsc::Sender<Order>>,
+    /// Number of the live generation.
+    published: watch::Sender<u64>,
 }
 
 impl Live {
     /// Starts with a gate and the cores' mailboxes.
     pub fn new(gate: Gate, cores: Vec<mpsc::Sender<Order>>) -> Self {
-        Self { gate: ArcSwap::from_pointee(gate), cores }
+        let (published, _) = watch::channel(gate.generation.number);
+        Self { gate: ArcSwap::from_pointee(gate), cores, published }
+    }
+
+    /// Follows the numbers of generations, from the next on.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     /// The gate as it is now.
@@ -53,6 +61,7 @@ impl Live {
     pub fn publish(&self, generation: &Arc<Generation>) {
         self.gate
             .rcu(|old| Gate { generation: Arc::clone(generation), modes: Arc::clone(&old.modes) });
+        self.published.send_replace(generation.number);
     }
 
     /// Makes a maintenance state live; the generation stays as it is.

@@ -111,11 +111,29 @@ pub struct Incident {
     pub told: bool,
     #[serde(default)]
     pub snapshot: Option<Snapshot>,
+    /// Who has been told, and when.
+    #[serde(default)]
+    pub telling: Telling,
     /// What was seen when it opened, oldest first, at most 8.
     #[serde(default)]
     pub evidence: Vec<Sample>,
     /// Oldest first; the middle is cut when there is too much ([`TIMELINE_MAX`]).
     pub timeline: Vec<Moment>,
+}
+
+/// Who has been told of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Telling {
+    /// Names of the sinks that a notice was made for: they hear of its end too.
+    #[serde(default)]
+    pub sinks: Vec<String>,
+    /// What the incidents that were told in one notice share.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// When the last notice went into the outbox, by a clock that does not jump.
+    #[serde(default)]
+    pub last_ms: Option<u64>,
 }
 
 /// Lines of a timeline.

@@ -4,7 +4,10 @@
 //! writer, a copy of every row in memory, so that readers never wait for the disk. `journal.redb` is a ring of what was
 //! observed: written about once a second without waiting for the disk, and begun anew when it is broken.
 
+pub mod crash;
 mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod journal;
 pub mod ledger;
 pub mod memory;

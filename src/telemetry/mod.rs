@@ -1,6 +1,7 @@
 //! Logs, access log and metrics.
 
 pub mod access_log;
+pub mod alerts;
 pub mod escape;
 mod exposition;
 mod guest_metric;

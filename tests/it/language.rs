@@ -1,7 +1,9 @@
 //! The test language itself: what the raw client and the raw upstream say and see.
 
+use std::time::Duration;
+
 use crate::support::wire::WireError;
-use crate::support::{RawClient, RawUpstream, Upstream};
+use crate::support::{RawClient, RawUpstream, ToxicProxy, Toxics, Upstream, until};
 
 #[test]
 fn the_raw_client_reads_what_an_upstream_says() {
@@ -45,4 +47,44 @@ fn an_upstream_names_requests_that_are_not_to_the_letter() {
     let mut client = RawClient::connect(upstream.address);
     client.send("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n").read_to_end();
     assert_eq!(upstream.faults().len(), 1);
+}
+
+#[test]
+fn a_toxic_proxy_spoils_answers_and_is_switched_while_it_runs() {
+    let upstream = Upstream::named("0123456789");
+    let proxy = ToxicProxy::before(upstream.address);
+    let get = || {
+        let mut client = RawClient::connect(proxy.address);
+        client.get("/", "").try_response("GET").map(|it| it.text().len()).map_err(|it| it.why)
+    };
+    let (slice, latency) = (Some(1), Duration::from_millis(1));
+    for (toxics, seen) in [
+        (Toxics::default(), Ok(10)),
+        (Toxics { slice, latency, ..Toxics::default() }, Ok(10)),
+        (Toxics { bandwidth: Some(10_000), ..Toxics::default() }, Ok(10)),
+        (Toxics { reset_after: Some(1), ..Toxics::default() }, Err(WireError::Reset)),
+        (Toxics { reset_after: Some(40), ..Toxics::default() }, Err(WireError::Reset)),
+        (Toxics { half_close_after: Some(40), ..Toxics::default() }, Err(WireError::Truncated)),
+        (Toxics::default(), Ok(10)),
+    ] {
+        proxy.set(toxics);
+        assert_eq!(get(), seen, "{toxics:?}");
+    }
+    assert_eq!(proxy.connections(), 7);
+}
+
+#[test]
+fn a_black_hole_holds_what_was_sent_until_it_ends() {
+    let upstream = Upstream::named("late");
+    let proxy = ToxicProxy::before(upstream.address);
+    proxy.set(Toxics { blackhole: true, ..Toxics::default() });
+    let mut client = RawClient::connect(proxy.address);
+    client.get("/", "");
+    until("the proxy has accepted", || proxy.connections() == 1);
+    assert_eq!(upstream.connections(), 0);
+    proxy.heal();
+    client.response().expect_text("late");
+    // Open connections are spoiled as well.
+    proxy.reset_all();
+    assert_eq!(client.try_response("GET").unwrap_err().why, WireError::Reset);
 }

@@ -195,7 +195,8 @@ fn of_judging() -> Value {
     let page =
         json!({ "now_ms": number(), "observations": list("Observation"), "next": maybe_text() });
     let windows = json!({
-        "service": text(), "policy": maybe_text(), "settings": { "type": "object" }, "windows": list("Window"),
+        "service": text(), "policy": maybe_text(), "settings": { "type": "object" },
+        "rules": { "type": "object" }, "windows": list("Window"),
     });
     json!({
         "Sample": object(&["at-ms", "source", "kind", "latency-us", "outcome"], &sample),

@@ -1,16 +1,33 @@
 //! What has to be delivered: written before it is sent, tried until it is accepted, refused for good or given up.
 
+mod queue;
+mod shelf;
+#[cfg(test)]
+mod tests;
+mod trouble;
 pub mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::alert::book::Book;
-use crate::alert::sinks::Sink;
-use crate::health::board::Board;
+use crate::alert::client::{Client, ClientError};
+use crate::alert::outbox::queue::Queue;
+use crate::alert::outbox::shelf::{NEXT_NUMBER, Placed, Shelf};
+use crate::alert::outbox::trouble::Now;
+use crate::alert::sinks::{self, Sink};
+use crate::generation::alerting::Alerting;
+use crate::health::board::{Board, Told};
+use crate::model::UnixMs;
 use crate::model::alert::{Event, Message, Phase};
-use crate::store::{Batch, Ledger};
+use crate::model::incident::{Happened, Moment};
+use crate::store::crash::crash_point;
+use crate::store::{Batch, Condition, Ledger, StoreError, Table};
+use crate::telemetry::alerts::AlertMetrics;
 
 /// Where a parcel is on its way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +70,7 @@ pub struct Parcel {
 impl Parcel {
     /// Key of its row.
     pub fn row(&self) -> String {
-        format!("{}/{:020}", self.sink, self.number)
+        row(&self.sink, self.number)
     }
 }
 
@@ -88,54 +105,204 @@ pub struct Outbox {
     ledger: Arc<dyn Ledger>,
     book: Arc<Book>,
     board: Arc<Board>,
+    shelf: Mutex<Shelf>,
+    /// Made with the first sinks.
+    client: OnceLock<Result<Client, ClientError>>,
+    counts: OnceLock<Arc<AlertMetrics>>,
 }
 
 impl Outbox {
     /// Empty until [`Outbox::restore`].
     pub fn new(ledger: Arc<dyn Ledger>, book: Arc<Book>, board: Arc<Board>) -> Arc<Self> {
-        Arc::new(Self { ledger, book, board })
+        let (client, counts) = (OnceLock::new(), OnceLock::new());
+        Arc::new(Self { ledger, book, board, shelf: Mutex::default(), client, counts })
     }
 
-    /// Reads what the last process left; the ledger is ready.
+    /// Where deliveries are counted; only the first counts.
+    pub fn count_in(&self, metrics: Arc<AlertMetrics>) {
+        let _ = self.counts.set(metrics);
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what the last process left; the ledger is ready. Again it does nothing.
     pub fn restore(&self) {
-        let _ = (&self.ledger, &self.book, &self.board);
+        let (rows, now) = (self.ledger.rows(Table::Outbox), now());
+        let next = self.ledger.get(Table::Meta, NEXT_NUMBER);
+        let next = next.and_then(|it| serde_json::from_slice(&it).ok()).unwrap_or(1);
+        let mut shelf = self.shelf();
+        if std::mem::replace(&mut shelf.is_restored, true) {
+            return;
+        }
+        shelf.next_number = shelf.next_number.max(next);
+        for (key, value) in rows {
+            match serde_json::from_slice(&value) {
+                Ok(parcel) => shelf.restore(parcel, now),
+                // It stays in the store: a later version may read it.
+                Err(error) => tracing::error!(key, %error, "a row of the outbox cannot be read"),
+            }
+        }
+        shelf.ring();
+    }
+
+    /// Takes over where alerts go: what the sinks are, when they are given up, how many may wait.
+    pub fn follow(self: &Arc<Self>, alerting: &Alerting) {
+        self.shelf().give_up = alerting.config.give_up;
+        self.serve(sinks::from(alerting), alerting.config.outbox_rows);
     }
 
     /// Takes over the sinks of a new generation: a worker for each that is new, none for those that are gone. `rows_max`
     /// bounds what may wait.
     pub fn serve(self: &Arc<Self>, sinks: Vec<Arc<dyn Sink>>, rows_max: usize) {
-        let _ = (sinks, rows_max);
+        if !sinks.is_empty() {
+            self.client();
+        }
+        let mut shelf = self.shelf();
+        shelf.rows_max = rows_max;
+        shelf.sinks = sinks.into_iter().map(|it| (it.name().to_owned(), it)).collect();
+        let names: Vec<String> = shelf.sinks.keys().cloned().collect();
+        for name in names {
+            if !shelf.bells.contains_key(&name) {
+                let bell = Arc::new(Notify::new());
+                shelf.bells.insert(name.clone(), Arc::clone(&bell));
+                tokio::spawn(worker::work(Arc::clone(self), name, bell));
+            }
+        }
+        shelf.ring();
     }
 
-    /// Adds the rows of these parcels to a batch that the caller writes, and keeps them from the workers until
-    /// [`Outbox::written`]. Numbers are given here. Without room, updates and reminders make it; what cannot be placed at all
-    /// is given back.
+    fn client(&self) -> &Result<Client, ClientError> {
+        self.client.get_or_init(|| {
+            let made = Client::new();
+            if let Err(error) = &made {
+                tracing::error!(%error, "no alert can be sent");
+            }
+            made
+        })
+    }
+
+    /// Adds the rows of these parcels to a batch that the caller writes at once, and keeps them from the workers until
+    /// [`Outbox::written`]. Numbers are given here. Several calls may fill one batch. Without room, updates and reminders make
+    /// it; what cannot be placed at all is given back.
     pub fn put(&self, batch: &mut Batch, parcels: Vec<Parcel>) -> Vec<Parcel> {
-        let _ = batch;
-        parcels
+        if !self.shelf().is_restored {
+            // Numbers could be those of rows that nobody has read yet.
+            if matches!(self.ledger.condition(), Condition::Waiting { .. }) {
+                return parcels;
+            }
+            self.restore();
+        }
+        let Placed { back, dropped } = self.shelf().put(batch, parcels, now());
+        for parcel in &dropped {
+            self.tell(parcel, &Fate::Dropped("to make room for newer ones"));
+        }
+        crash_point("outbox-put");
+        back
     }
 
-    /// The batch is on the disk, or is known not to be: the workers may go.
-    pub fn written(&self) {}
+    /// The batch is on the disk, or is known not to be: the workers may go. Once for each batch, in the order of the batches.
+    pub fn written(&self) {
+        crash_point("outbox-written");
+        self.release(true);
+        self.shelf().ring();
+    }
 
     /// By sink and number.
     pub fn list(&self) -> Vec<Parcel> {
-        Vec::new()
+        let shelf = self.shelf();
+        let parcels = shelf.queues.values().flat_map(Queue::parcels);
+        parcels.map(|it| it.as_ref().clone()).collect()
+    }
+
+    /// Number and state of the parcel with this key; `None`: it is delivered, or was dropped.
+    pub fn find(&self, sink: &str, key: &str) -> Option<(u64, State)> {
+        let shelf = self.shelf();
+        let mut parcels = shelf.queues.get(sink)?.parcels();
+        let found = parcels.find(|it| it.key == key)?;
+        Some((found.number, found.state.clone()))
     }
 
     pub fn sinks(&self) -> Vec<SinkStatus> {
-        Vec::new()
+        self.shelf().status()
     }
 
     /// Dead ones are sent again, waiting ones at once; gives how many.
     pub async fn retry(&self, chosen: &Chosen) -> usize {
-        let _ = chosen;
-        0
+        let mut batch = Batch::default();
+        let count = self.shelf().retry(chosen, &mut batch, now());
+        let written = self.ledger.write(batch).await;
+        self.note_failure(written);
+        self.shelf().ring();
+        count
     }
 
     /// They are deleted; gives how many.
     pub async fn drop_chosen(&self, chosen: &Chosen) -> usize {
-        let _ = chosen;
-        0
+        let mut batch = Batch::default();
+        let dropped = self.shelf().drop_chosen(chosen, &mut batch);
+        let written = self.ledger.write(batch).await;
+        self.note_failure(written);
+        for parcel in &dropped {
+            self.tell(parcel, &Fate::Dropped("by a person"));
+        }
+        self.shelf().ring();
+        dropped.len()
     }
+
+    fn note_failure(&self, written: Result<(), StoreError>) {
+        if let Err(error) = written {
+            tracing::warn!(%error, "a change of the outbox may be lost with the process");
+        }
+    }
+
+    /// Tells timeline and followers what became of a parcel.
+    fn tell(&self, parcel: &Parcel, fate: &Fate<'_>) {
+        let at_ms = UnixMs::now().0;
+        let sink = &parcel.sink;
+        let (what, happened, text) = match fate {
+            Fate::Delivered => {
+                ("delivered", Happened::Delivered, format!("{sink} has accepted it"))
+            }
+            Fate::Dead(reason) => ("dead", Happened::DeadLettered, format!("{sink}: {reason}")),
+            Fate::Dropped(why) => ("dropped", Happened::Dropped, format!("{sink}: dropped {why}")),
+        };
+        for incident in &parcel.incidents {
+            let (code, text) = (parcel.event.code.clone(), text.clone());
+            let health = parcel.event.new;
+            self.book
+                .note(incident, Moment { at_ms, what: happened, health, code, text, by: None });
+        }
+        let data = serde_json::json!({
+            "what": what, "sink": sink, "number": parcel.number, "key": parcel.key,
+            "phase": parcel.phase, "incidents": parcel.incidents, "text": text,
+        });
+        self.board.tell(Told { kind: "outbox", at_ms, data });
+        if let Some(counts) = self.counts.get() {
+            match fate {
+                Fate::Delivered => {
+                    let ms = at_ms.saturating_sub(parcel.created_ms);
+                    counts.delivered(sink, Duration::from_millis(ms));
+                }
+                Fate::Dead(_) => counts.sink(sink).died(),
+                Fate::Dropped(_) => counts.sink(sink).dropped(),
+            }
+        }
+    }
+}
+
+/// What became of a parcel.
+enum Fate<'a> {
+    Delivered,
+    Dead(&'a str),
+    Dropped(&'a str),
+}
+
+fn row(sink: &str, number: u64) -> String {
+    format!("{sink}/{number:020}")
+}
+
+fn now() -> Now {
+    Now { at: Instant::now(), ms: UnixMs::now().0 }
 }

@@ -5,17 +5,17 @@ use serde_json::Value;
 
 /// One place where they differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Difference {
+pub(in crate::cli) struct Difference {
     /// JSON pointer into the answer.
-    pub(super) path: String,
-    pub(super) expected: Value,
+    pub(in crate::cli) path: String,
+    pub(in crate::cli) expected: Value,
     /// `None`: there is nothing at that place.
-    pub(super) came: Option<Value>,
+    pub(in crate::cli) came: Option<Value>,
 }
 
 /// Compares in part: members that are not expected may have any value, an absent member is as good as null; lists must
 /// have the same length.
-pub(super) fn differences(expected: &Value, came: &Value) -> Vec<Difference> {
+pub(in crate::cli) fn differences(expected: &Value, came: &Value) -> Vec<Difference> {
     let mut found = Vec::new();
     collect(expected, Some(came), &mut String::new(), &mut found);
     found

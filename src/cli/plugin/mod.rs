@@ -4,7 +4,7 @@
 //! new      a folder that builds as it comes          build    sources → NAME.wasm
 //! check    would a gate let it in?                   inspect  what it is
 //! test     self-test and tests/*.json                run      one input, one answer; --watch
-//! bench    time, memory, fuel                        push, rollback, promote, status, logs: a running gate
+//! bench    time, memory, fuel                        push, rollback, promote, status, logs, record: a running gate
 //! ```
 
 mod bench;
@@ -14,10 +14,11 @@ mod cases;
 mod check;
 mod compare;
 mod new;
+mod record;
 mod remote;
 mod run;
 mod show;
-mod subject;
+pub(super) mod subject;
 mod test;
 
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use serde_json::Value;
 
+pub(super) use crate::cli::plugin::compare::differences;
 use crate::cli::{Output, Usage};
 use crate::plugin::{Class, Kind};
 
@@ -66,6 +68,8 @@ enum What {
     Status(remote::Status),
     /// Show what a plugin logged.
     Logs(remote::Logs),
+    /// Make a test case of what a running gate sees of a service.
+    Record(record::Cmd),
 }
 
 /// Runs the command.
@@ -86,6 +90,7 @@ pub fn run(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
         What::Promote(cmd) => remote::promote(&cmd, output),
         What::Status(cmd) => remote::status(&cmd, output),
         What::Logs(cmd) => remote::logs(&cmd, output),
+        What::Record(cmd) => record::run(&cmd, output),
     }
 }
 
@@ -99,15 +104,21 @@ struct Granted {
 
 impl Granted {
     fn class(self) -> Class {
-        match self.class {
-            ClassWord::Default => Class::Default,
-            ClassWord::Large => Class::Large,
+        self.class.class()
+    }
+}
+
+impl ClassWord {
+    pub(super) fn class(self) -> Class {
+        match self {
+            Self::Default => Class::Default,
+            Self::Large => Class::Large,
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum ClassWord {
+pub(super) enum ClassWord {
     Default,
     Large,
 }
@@ -134,7 +145,7 @@ impl From<KindWord> for Kind {
 }
 
 /// JSON from the command line: the text itself, `@FILE`, or `-` for standard input.
-fn json(option: &str, text: &str) -> anyhow::Result<Value> {
+pub(super) fn json(option: &str, text: &str) -> anyhow::Result<Value> {
     let (origin, text) = if text == "-" {
         ("standard input".to_owned(), limited(std::io::stdin().lock(), "standard input")?)
     } else if let Some(path) = text.strip_prefix('@') {

@@ -11,14 +11,14 @@ const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A component that can be called.
 #[derive(Debug)]
-pub(super) struct Subject {
-    pub(super) path: PathBuf,
-    pub(super) seen: Inspection,
-    pub(super) component: Component,
+pub(in crate::cli) struct Subject {
+    pub(in crate::cli) path: PathBuf,
+    pub(in crate::cli) seen: Inspection,
+    pub(in crate::cli) component: Component,
 }
 
 /// The engine with the gate's settings.
-pub(super) fn engine(purpose: Purpose) -> Result<Host, HostError> {
+pub(in crate::cli) fn engine(purpose: Purpose) -> Result<Host, HostError> {
     Host::start(purpose)
 }
 
@@ -53,7 +53,7 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
 ///
 /// # Errors
 /// Outer: the file cannot be read. Inner: why a gate would not let it in.
-pub(super) fn open(
+pub(in crate::cli) fn open(
     host: &Host,
     path: &Path,
     class: Class,

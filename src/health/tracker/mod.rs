@@ -301,11 +301,15 @@ impl Track {
     fn update(&mut self, seen: &Seen<'_>, rules: &Rules) -> Option<Change> {
         let status = seen.verdict.status;
         let severity = severity_of(status, rules);
+        if self.health == Health::Maintenance && self.open.as_ref()?.code != STALE_MAINTENANCE {
+            self.becomes(status, seen.at_ms); // It was away for a while, and the incident went on.
+        }
         let open = self.open.as_ref()?;
         // The clock went back: the minute begins anew.
         self.updated_ms = self.updated_ms.min(seen.at_ms);
         let is_calm = seen.at_ms - self.updated_ms >= CALM_MS;
-        let changes = if rank(status) > rank(self.health) {
+        let is_worse = severity > open.severity || rank(status) > rank(self.health);
+        let changes = if is_worse {
             self.same >= rules.fall
         } else if status != self.health || severity != open.severity {
             is_calm && self.same >= rules.rise

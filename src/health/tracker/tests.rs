@@ -182,6 +182,19 @@ fn maintenance_mutes_and_is_over_at_its_end() {
         assert_eq!(told(letters), expected, "{letters}");
     }
     let mut run = Run::new(2_000);
+    let text = run.all("fffFMM", &RULES);
+    assert_eq!(run.track.health, Health::Maintenance);
+    let text = text + &run.all("FDFFf", &RULES);
+    let changes = ["opened refused", "muted refused", "unmuted refused"];
+    assert_eq!(
+        text,
+        format!(
+            "fff({0} critical)F({1} critical)MMFDFFf({2} critical)",
+            changes[0], changes[1], changes[2]
+        )
+    );
+    assert_eq!(run.track.health, Health::Failing, "away for a while, and bad again");
+    let mut run = Run::new(2_000);
     run.all("...M", &RULES);
     assert_eq!(run.track.health, Health::Maintenance);
     run.all(":", &RULES);

@@ -1,5 +1,6 @@
 //! Native rules and their components agree to the letter, on thousands of random inputs that reach every verdict.
 
+mod bodies;
 mod doubtful;
 mod events;
 mod windows;

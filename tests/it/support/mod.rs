@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod peers;
 pub(crate) mod setup;
+pub(crate) mod toxic;
 pub(crate) mod upstream;
 pub(crate) mod wait;
 pub(crate) mod wire;
@@ -15,6 +16,7 @@ pub(crate) mod wire;
 pub(crate) use client::{RawClient, Response};
 pub(crate) use gateway::Gateway;
 pub(crate) use setup::Setup;
+pub(crate) use toxic::{ToxicProxy, Toxics};
 pub(crate) use upstream::{Exchange, RawUpstream, Upstream};
 pub(crate) use wait::{Signal, until};
 

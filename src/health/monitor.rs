@@ -1,1 +1,0 @@
-//! Watches one service: tick, probe all endpoints, judge, track, tell.
