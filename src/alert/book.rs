@@ -16,6 +16,7 @@ use crate::health::{Report, Reporter};
 use crate::model::UnixMs;
 use crate::model::alert::Phase;
 use crate::model::incident::{Happened, Incident, Moment, Snapshot};
+use crate::store::crash::crash_point;
 use crate::store::{Batch, BoxFuture, Ledger, StoreError, Table};
 
 /// Row of `Table::Meta` that holds the number of the last notice.
@@ -268,6 +269,7 @@ impl Book {
 impl Reporter for Book {
     /// Takes the report in at once, also when nobody waits for the answer.
     fn report(&self, report: Report) -> BoxFuture<'_, ()> {
+        crash_point("report-before");
         self.tell(&report);
         let mut state = self.state();
         let before = state.last;
@@ -277,6 +279,7 @@ impl Reporter for Book {
         drop(state);
         Box::pin(async move {
             let outcome = written.await;
+            crash_point("report-after");
             self.written(outcome);
             // Not before it is durable, or known not to be: what is told must survive.
             if has_notice {

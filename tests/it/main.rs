@@ -14,6 +14,7 @@ mod limits;
 mod logs;
 mod maintenance;
 mod ops;
+mod outbox;
 mod paths;
 mod peers;
 mod plugin;

@@ -436,4 +436,18 @@ fn a_recorded_window_is_a_case_that_plugin_test_runs() {
     assert_eq!(said(&test).0, 0);
     let (code, _, err) = said(&["plugin", "record", "b", "--gate", &admin]);
     assert!(code == 1 && err.contains("no service"), "{err}");
+    // What was recorded is there again after a restart, long before as much has been seen anew.
+    let recorded = |gate: &Gateway| {
+        let answer =
+            gate.admin_get("/api/admin/headgate/plugins/windows?service=a&limit=256").send();
+        answer.json()["windows"].as_array().map_or(0, Vec::len)
+    };
+    until("more windows", || recorded(&gate) >= 4);
+    let seen = |gate: &Gateway| {
+        let page = gate.admin_get("/api/admin/headgate/observations?service=a").send().json();
+        page["observations"].as_array().map_or(0, Vec::len)
+    };
+    until("they are kept", || seen(&gate) >= 4);
+    let gate = gate.restart();
+    until("the windows of before", || recorded(&gate) >= 4);
 }

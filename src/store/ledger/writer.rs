@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::model::UnixMs;
 use crate::store::Table;
+use crate::store::crash::crash_point;
 use crate::store::file::{Opened, Opening, Trouble, guarded, trouble};
 use crate::store::ledger::Shared;
 use crate::store::ledger::core::{Key, Taken};
@@ -124,8 +125,10 @@ impl Writer {
             self.moved_away(taken);
             return true;
         }
+        crash_point("commit-before");
         match guarded(|| write(&opened.db, &taken)) {
             Ok(()) => {
+                crash_point("commit-after");
                 let news = self.shared.core().is_good();
                 taken.answer(&Ok(()));
                 if news {

@@ -1,0 +1,1 @@
+//! The disk fills while alerts are made.
