@@ -69,14 +69,16 @@ fn no_event(error: &serde_json::Error) -> Problem {
 /// The event that an incident would make now.
 fn event_of(it: &Incident, gateway: &str, now: UnixMs) -> Event {
     let resolved = it.resolved_ms.is_some();
+    // Once it is over, its health is good; what it was before, the timeline may not say any more.
+    let bad = if it.health == Health::Ok { Health::Failing } else { it.health };
     Event {
         now_ms: now.0,
         id: it.id.clone(),
         phase: if resolved { Phase::Resolved } else { Phase::Opened },
         severity: it.severity,
         service: it.service.clone(),
-        old: if resolved { it.health } else { Health::Ok },
-        new: if resolved { Health::Ok } else { it.health },
+        old: if resolved { bad } else { Health::Ok },
+        new: if resolved { Health::Ok } else { bad },
         code: it.code.clone(),
         detail: it.detail.clone(),
         issues: it.issues.clone(),

@@ -254,7 +254,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
         ..means(
             ("headgate/plugins/judge", Body::Json("Window")),
             "Judged",
-            "The verdict of a service's policy on a window. Nothing is told or snapshot; the policy's memory moves on.",
+            "The verdict of a service's policy on a window. A try-out: nothing is told, snapshot, recorded or remembered.",
         )
     },
     means(

@@ -50,7 +50,8 @@ async fn step(live: &Live, switch: &Arc<Switch>, publish: &Publish) -> Result<()
     }
     if let Some(it) = switch.expire_due(UnixMs::now(), Arc::clone(publish)).await? {
         live.settle(SETTLE).await;
-        tracing::info!(warning = it.warning, "maintenance ended by ttl");
+        let ending = it.modes.all_ending(UnixMs::now()).join(", ");
+        tracing::info!(warning = it.warning, ending, "maintenance, or what came after it, is over");
     }
     Ok(())
 }

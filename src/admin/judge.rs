@@ -1,6 +1,6 @@
 //! `plugins/judge` and `plugins/format`: what acts for a service or for alerts answers to data that the caller brings.
 //!
-//! Nothing is sent and nothing is snapshot. A policy's saved state moves on, as with a window of the gate's own.
+//! Nothing is sent and nothing is snapshot. A policy answers from its memory as it is, and does not remember the try.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ impl Admin {
             return Err(Problem::bad_value("service", detail));
         };
         let window: Window = read(call, "window")?;
-        let judged = policy.judge(Arc::new(window)).await;
+        let judged = policy.try_out(Arc::new(window)).await;
         Ok(told("verdict", &json!(judged.verdict), judged.by, judged.fault.as_ref()))
     }
 

@@ -18,8 +18,10 @@ mod outbox;
 pub mod plugins;
 mod problem;
 mod query;
+pub mod recovery;
 mod status;
 mod toggle;
+mod until;
 
 use std::fmt;
 use std::sync::Arc;

@@ -55,6 +55,10 @@ fn short(gate: &Gate, now: UnixMs) -> Map<String, Value> {
         body.insert("until".to_owned(), json!(window.until.map(UnixMs::rfc3339)));
         body.insert("remaining_seconds".to_owned(), json!(window.remaining_seconds(now)));
     }
+    let ending = gate.modes.all_ending(now);
+    if !ending.is_empty() {
+        body.insert("ending".to_owned(), json!(ending));
+    }
     body
 }
 
@@ -66,7 +70,12 @@ pub(super) fn services(gate: &Gate, now: UnixMs) -> Value {
         let upstreams = it.service.upstreams.iter();
         json!({
             "name": it.service.name,
-            "maintenance": if covered { word(window.is_some()) } else { "exempt" },
+            "maintenance": match window {
+                _ if !covered => "exempt",
+                // Off, and covered until it has noticed.
+                Some(_) if gate.modes.ending(&it.service.name, now).is_some() => "ending",
+                it => word(it.is_some()),
+            },
             "window": window.map(|it| window_form(it, now)),
             "in_flight": it.in_flight.load(Relaxed),
             "max_in_flight": it.service.max_in_flight,
@@ -112,6 +121,7 @@ pub(super) fn window_form(window: &Window, now: UnixMs) -> Map<String, Value> {
     form.insert("since".to_owned(), json!(window.since.rfc3339()));
     form.insert("until".to_owned(), json!(window.until.map(UnixMs::rfc3339)));
     form.insert("remaining_seconds".to_owned(), json!(window.remaining_seconds(now)));
+    form.insert("until_healthy".to_owned(), json!(window.until_healthy));
     form.insert("reason".to_owned(), json!(window.reason));
     form.insert("by".to_owned(), json!(window.by));
     form

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::admin::problem::{Problem, shown};
 use crate::admin::query::{Query, nearest};
 use crate::admin::status::{timestamp, window_form};
-use crate::admin::{Admin, Call, DRAIN_MAX};
+use crate::admin::{Admin, Call, DRAIN_MAX, until};
 use crate::config::Config;
 use crate::generation::LiveService;
 use crate::generation::live::{Acknowledged, Live};
@@ -41,6 +41,7 @@ const REASON_BYTES_MAX: usize = 1024;
 struct Wish {
     scope: Scope,
     ttl: Option<Duration>,
+    until_healthy: bool,
     reason: Option<String>,
     drain: Option<Duration>,
 }
@@ -53,6 +54,8 @@ impl Admin {
         let on = On {
             scope: wish.scope.clone(),
             until: ttl_ms.map(|it| UnixMs(UnixMs::now().0.saturating_add(it))),
+            until_healthy: wish.until_healthy,
+            follows: followers(&generation.config),
             reason: wish.reason,
         };
         let drained: Vec<Arc<LiveService>> =
@@ -86,9 +89,15 @@ impl Admin {
             ));
         }
         let publish = Arc::clone(&self.publish);
-        let changed = kept(self.parts.switch.off(scope.clone(), asker(call), publish)).await?;
+        let what = (scope.clone(), followers(&gate.generation.config));
+        let changed = kept(self.parts.switch.off(what, asker(call), publish)).await?;
         let seen = self.parts.live.settle(SETTLE).await;
-        Ok(Value::Object(toggled("off", &scope, &changed, &seen)))
+        let mut body = toggled("off", &scope, &changed, &seen);
+        let ending = changed.modes.all_ending(UnixMs::now());
+        if !ending.is_empty() {
+            body.insert("ending".to_owned(), json!(ending));
+        }
+        Ok(Value::Object(body))
     }
 }
 
@@ -150,33 +159,24 @@ fn asker(call: &Call) -> Asker {
 fn wish(call: &Call, config: &Config) -> Result<Wish, Problem> {
     let query = Query::parse(call.query.as_deref())?;
     query.only(&["service", "ttl", "reason", "drain", "until"])?;
-    if let Some(until) = query.one("until")? {
-        return Err(no_until(until));
-    }
     let drain = query.duration("drain")?;
     if drain.is_some_and(|it| it > DRAIN_MAX) {
         return Err(Problem::bad_value("drain", "a drain waits for 5m at most"));
     }
+    let scope = scope(&query, config, &Modes::default())?;
     Ok(Wish {
-        scope: scope(&query, config, &Modes::default())?,
+        until_healthy: until::healthy(query.one("until")?, config, &scope)?,
+        scope,
         ttl: ttl(&query, config.maintenance.max_ttl)?,
         reason: reason(query.one("reason")?)?,
         drain,
     })
 }
 
-fn no_until(until: &str) -> Problem {
-    if until == "healthy" {
-        return Problem::new(
-            501,
-            "no-probes",
-            "Not there yet",
-            "until=healthy comes with probes, which this version does not have; use ttl=30m, or switch off yourself",
-        );
-    }
-    let detail =
-        format!("until={} is not known; for an end after some time use ttl=30m", shown(until));
-    Problem::bad_value("until", detail)
+/// Services that obey maintenance and whose pods follow it themselves.
+fn followers(config: &Config) -> Vec<String> {
+    let covered = config.services.iter().filter(|it| it.coverage == Coverage::Covered);
+    covered.filter(|it| it.watching.follows_maintenance).map(|it| it.name.clone()).collect()
 }
 
 fn ttl(query: &Query, max: Option<Duration>) -> Result<Option<Duration>, Problem> {

@@ -59,14 +59,16 @@ fn of_service(gate: &Gate, live: &LiveService) -> ServiceGauges {
     let service = &live.service;
     let now = UnixMs::now();
     let endpoints = live.endpoints.list();
-    let ejected = endpoints.iter().filter(|it| it.is_ejected(now)).count();
+    let down = endpoints.iter().filter(|it| it.is_out()).count();
+    let ejected = endpoints.iter().filter(|it| !it.is_out() && it.is_ejected(now)).count();
     ServiceGauges {
         name: service.name.clone(),
         in_flight: u64::from(live.in_flight.load(Ordering::Relaxed)),
         in_flight_max: u64::from(service.max_in_flight),
         in_maintenance: service.coverage == Coverage::Covered
             && gate.modes.covers(&service.name, now).is_some(),
-        endpoints_up: (endpoints.len() - ejected) as u64,
+        endpoints_up: (endpoints.len() - ejected - down) as u64,
         endpoints_ejected: ejected as u64,
+        endpoints_down: down as u64,
     }
 }

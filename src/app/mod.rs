@@ -8,6 +8,7 @@ pub mod origin;
 pub mod parts;
 pub mod plugins;
 pub mod reload;
+mod rewind;
 pub mod signals;
 pub mod watching;
 

@@ -223,6 +223,8 @@ impl Parts {
         self.watching.start(&mut loops);
         loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
         let board = Arc::clone(&self.watching.watched.board);
+        loops.spawn(admin::recovery::run(Arc::clone(&live), Arc::clone(&self.switch), board));
+        let board = Arc::clone(&self.watching.watched.board);
         loops.spawn(admin::news::run(Arc::clone(&live), Arc::clone(&self.switch), board));
         let (tell, changed) = mpsc::channel(1);
         loops.spawn(reload::watch_files(self.watched, self.reloads, tell));

@@ -13,6 +13,7 @@ use crate::alert::book::Book;
 use crate::alert::outbox::Outbox;
 use crate::alert::responder::{self, Responder};
 use crate::app::gauges;
+use crate::app::rewind::rewind;
 use crate::generation::live::Live;
 use crate::health::Reporter;
 use crate::health::board::Board;
@@ -89,6 +90,7 @@ impl Watching {
             watched.ledger.ready().await;
             // Before a policy is asked anything.
             memory.recall().await;
+            rewind(&monitored.live, Arc::clone(&watched.journal), &memory.plugins).await;
             watched.book.restore();
             watched.outbox.restore();
             let begins = restore::begins(watched.book.tracks(), watched.journal).await;

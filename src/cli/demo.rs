@@ -9,7 +9,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Output, Usage, exit};
-use crate::demo::opinions;
+use crate::demo::incident;
+use crate::demo::standins::Role;
 use crate::demo::walk::{self, Outcome, STEPS};
 use crate::demo::{Demo, Options, Real};
 
@@ -31,10 +32,10 @@ pub struct Cmd {
     /// A real Controller in place of the stand-in.
     #[arg(long, value_name = "URL", value_parser = url)]
     controller: Option<String>,
-    /// A real Kubesnap in place of the stand-in.
+    /// A real Kubesnap in place of the stand-in; the gate asks it for nothing by itself.
     #[arg(long, value_name = "URL", value_parser = url)]
     kubesnap: Option<String>,
-    /// A real Event Dispatcher in place of the stand-in.
+    /// A real Event Dispatcher in place of the stand-in; the gate sends it no alerts.
     #[arg(long, value_name = "URL", value_parser = url)]
     event_dispatcher: Option<String>,
     /// Address of the gate [default: 127.0.0.1:8080; with --check a free port].
@@ -87,7 +88,7 @@ async fn run_async(cmd: Cmd, output: Output) -> anyhow::Result<u8> {
 /// Walks and prints; the exit code says whether all went well.
 async fn check(demo: &Demo, output: Output) -> anyhow::Result<u8> {
     let mut outcomes = walk::walk(demo).await?;
-    outcomes.extend(opinions::walk(demo).await?);
+    outcomes.extend(incident::walk(demo).await?);
     let ok = outcomes.iter().all(|it| it.ok);
     let mut out = std::io::stdout().lock();
     match output {
@@ -145,10 +146,14 @@ fn print_scene(demo: &Demo, output: Output, key: &str) -> anyhow::Result<()> {
         let steps: Vec<_> = steps
             .map(|it| serde_json::json!({ "step": it.title, "curl": it.curl(demo, key) }))
             .collect();
+        let failure = failure(demo).into_iter();
+        let failure: Vec<_> =
+            failure.map(|it| serde_json::json!({ "step": it.0, "line": it.1 })).collect();
         let services: Vec<_> = demo.standins.services.iter().map(|it| &it.url).collect();
         let scene = serde_json::json!({
             "data": demo.gate.data, "ops": demo.gate.ops, "admin": demo.gate.admin,
             "control": demo.standins.control, "services": services, "steps": steps,
+            "failure": failure,
         });
         writeln!(out, "{scene}")?;
         return Ok(out.flush()?);
@@ -162,13 +167,36 @@ fn print_scene(demo: &Demo, output: Output, key: &str) -> anyhow::Result<()> {
     for step in steps {
         writeln!(out, "  # {}\n  {}", step.title, step.curl(demo, key))?;
     }
-    let control = demo.standins.control;
-    writeln!(out, "\nMake a stand-in fail, and recover:\n")?;
-    writeln!(out, "  curl -X POST 'http://{control}/signal-engine/fail?status=500'")?;
-    writeln!(out, "  curl -X POST http://{control}/signal-engine/recover")?;
+    writeln!(out, "\nBreak a service, see what the gate does about it, and heal it:\n")?;
+    for (what, line) in failure(demo) {
+        writeln!(out, "  # {what}\n  {line}")?;
+    }
     writeln!(out, "\nAdmin API without a key: http://{}", demo.gate.admin)?;
     writeln!(out, "Ctrl-C ends everything.")?;
     Ok(out.flush()?)
+}
+
+/// From a broken service to the end of its incident: what each line shows, and the line.
+fn failure(demo: &Demo) -> Vec<(&'static str, String)> {
+    let (control, admin) = (demo.standins.control, demo.gate.admin);
+    let own = |endpoint: &str| format!("curl 'http://{admin}/api/admin/headgate/{endpoint}'");
+    let mut lines = vec![
+        ("it breaks", format!("curl -X POST 'http://{control}/signal-engine/fail?status=500'")),
+        ("what the gate thinks of it, and why", own("health?service=signal-engine")),
+        ("the incident", own("incidents?open=true")),
+        ("the same for people", format!("headgate incidents --gate http://{admin}")),
+        ("the way of its alert", own("outbox")),
+    ];
+    if demo.standins.plays(Role::EventDispatcher) {
+        let url = format!("curl http://{control}/event-dispatcher/alerts");
+        lines.push(("what has arrived", url));
+    }
+    if demo.standins.plays(Role::Kubesnap) {
+        lines.push(("the snapshots", format!("curl http://{control}/kubesnap/snapshots")));
+    }
+    let healed = format!("curl -X POST http://{control}/signal-engine/recover");
+    lines.push(("it heals; the incident ends, and that is told", healed));
+    lines
 }
 
 fn read_key(name: &str) -> anyhow::Result<SecretString> {

@@ -198,54 +198,33 @@ pub(super) fn seen(it: &Sample) -> [String; 5] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::health::{Health, Outcome, ServiceFacts, Severity, Source};
-    use crate::model::incident::Happened;
 
+    /// As a gate tells it; fields that it has besides are no matter here.
     fn incident() -> Incident {
-        let opened_ms = 1_795_502_400_000;
-        Incident {
-            id: "019ac-1f2e".to_owned(),
-            service: ServiceFacts {
-                name: "market-intel".to_owned(),
-                namespace: Some("default".to_owned()),
-                endpoint: String::new(),
-                ready: None,
-                desired: None,
-                labels: Vec::new(),
-            },
-            severity: Severity::Critical,
-            opened_ms,
-            resolved_ms: Some(opened_ms + 300_000),
-            health: Health::Failing,
-            code: "refused".to_owned(),
-            detail: "connection refused".to_owned(),
-            issues: vec!["market-intel".to_owned()],
-            channels: Vec::new(),
-            by: None,
-            flapping: false,
-            muted: true,
-            told: true,
-            snapshot: Some(Snapshot::Taken { file: "kubesnap.zip".to_owned() }),
-            telling: crate::model::incident::Telling::default(),
-            evidence: vec![Sample {
-                at_ms: opened_ms - 2_000,
-                source: Source::Probe,
-                kind: "http".to_owned(),
-                latency_us: 1_250,
-                outcome: Outcome::BadStatus,
-                status: Some(503),
-                body: Some("oh\u{1b}[2J no\nmore".to_owned()),
-                extra: Vec::new(),
+        let opened_ms = 1_795_502_400_000_u64;
+        let told = serde_json::json!({
+            "id": "019ac-1f2e",
+            "service": { "name": "market-intel", "namespace": "default" },
+            "severity": "critical",
+            "opened-ms": opened_ms,
+            "resolved-ms": opened_ms + 300_000,
+            "health": "failing",
+            "code": "refused",
+            "detail": "connection refused",
+            "issues": ["market-intel"],
+            "muted": true,
+            "told": true,
+            "snapshot": { "state": "taken", "file": "kubesnap.zip" },
+            "evidence": [{
+                "at-ms": opened_ms - 2_000, "source": "probe", "kind": "http", "latency-us": 1_250,
+                "outcome": "bad-status", "status": 503, "body": "oh\u{1b}[2J no\nmore",
             }],
-            timeline: vec![Moment {
-                at_ms: opened_ms + 2_000,
-                what: Happened::SnapshotTaken,
-                health: Health::Failing,
-                code: "refused".to_owned(),
-                text: "kubesnap.zip".to_owned(),
-                by: Some("ab".repeat(32)),
+            "timeline": [{
+                "at-ms": opened_ms + 2_000, "what": "snapshot-taken", "health": "failing",
+                "code": "refused", "text": "kubesnap.zip", "by": "ab".repeat(32),
             }],
-        }
+        });
+        serde_json::from_value(told).unwrap()
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! Runs the gate in front of stand-ins of StockFlow, for people to try and for a check that walks by itself.
 
 pub mod gate;
-pub mod opinions;
+pub mod incident;
 pub mod scene;
 pub mod standins;
+mod swap;
+mod visitor;
 pub mod walk;
 
 use std::io;

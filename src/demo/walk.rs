@@ -177,7 +177,7 @@ async fn ask(
 }
 
 /// The innermost reason: the outer ones repeat the URL.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     let mut deepest: &dyn std::error::Error = error;
     while let Some(next) = deepest.source() {
         deepest = next;
@@ -224,7 +224,7 @@ impl Step {
 }
 
 /// An address that listens everywhere is asked on loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     if !address.ip().is_unspecified() {
         return address;
     }

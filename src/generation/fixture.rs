@@ -188,9 +188,10 @@ pub(crate) fn window() -> Window {
         until: None,
         reason: Some("<upgrade> & \"more\"".to_owned()),
         by: "stockflow".to_owned(),
+        ..Window::default()
     }
 }
 
 pub(crate) fn all_on() -> Modes {
-    Modes { all: Some(window()), services: Vec::new() }
+    Modes { all: Some(window()), ..Modes::default() }
 }

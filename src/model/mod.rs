@@ -16,7 +16,7 @@ pub const SCOPE_ADMIN: &str = "admin";
 pub const SCOPE_BYPASS: &str = "maintenance:bypass";
 
 /// Wall-clock time in milliseconds since the Unix epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnixMs(pub u64);
 
 impl UnixMs {

@@ -76,6 +76,35 @@ impl HealthPolicy {
         }
     }
 
+    /// Answers to a window that a person brings, as [`HealthPolicy::judge`] would now: from the memory as it is, but nothing
+    /// is remembered, recorded, counted or compared, and a fault is held against nobody.
+    pub async fn try_out(&self, window: Arc<Window>) -> Judged {
+        let (Some(backing), Some(acting)) = (&self.backing, &self.component) else {
+            return self.natively(&window, None);
+        };
+        if acting.is_suspended(UnixMs::now()) {
+            let message = "the component is in quarantine".to_owned();
+            return self.natively(&window, Some(Fault::Failed { message }));
+        }
+        let call = {
+            let (acting, backing, window) =
+                (Arc::clone(acting), Arc::clone(backing), Arc::clone(&window));
+            let service = self.service.clone();
+            move || {
+                let prior = backing.states.get(&service, acting.component.digest());
+                acting.component.evaluate(&acting.settings, &window, prior.as_ref()).outcome
+            }
+        };
+        let by = Some(acting.component.digest());
+        match backing.workers.run(call, || ()).await.flatten() {
+            Ok(mut verdict) => {
+                verdict.actions.retain(|it| is_granted(acting, it));
+                Judged { verdict, by, fault: None }
+            }
+            Err(fault) => self.natively(&window, Some(fault)),
+        }
+    }
+
     async fn ask(
         &self,
         backing: &Arc<Backing>,
@@ -162,14 +191,18 @@ fn evaluate(
 /// Leaves out what the operator did not grant.
 fn granted(acting: &Acting, mut verdict: Verdict) -> Verdict {
     let proposed = verdict.actions.len();
-    verdict.actions.retain(|it| match it {
-        Action::Snapshot(_) => acting.is_granted("action:snapshot"),
-        Action::Alert(_) => acting.is_granted("action:alert"),
-        Action::Ext(it) => acting.is_granted(&format!("action:{}", it.kind)),
-    });
+    verdict.actions.retain(|it| is_granted(acting, it));
     let dropped = proposed - verdict.actions.len();
     if dropped > 0 {
         acting.counts().actions_dropped(dropped);
     }
     verdict
+}
+
+fn is_granted(acting: &Acting, action: &Action) -> bool {
+    match action {
+        Action::Snapshot(_) => acting.is_granted("action:snapshot"),
+        Action::Alert(_) => acting.is_granted("action:alert"),
+        Action::Ext(it) => acting.is_granted(&format!("action:{}", it.kind)),
+    }
 }

@@ -14,6 +14,10 @@ const INPUTS: usize = 256;
 
 /// Bytes of the inputs of one place, about.
 const BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of all inputs, about: where there are many places, each has less.
+const BYTES_ALL: usize = 32 * 1024 * 1024;
+/// But never less than this: a few windows.
+const BYTES_MIN: usize = 48 * 1024;
 
 /// Time between two requests of a route that are recorded, so that they come from more than one moment.
 pub(crate) const SAMPLE_MS: u64 = 100;
@@ -65,13 +69,13 @@ struct Ring {
 }
 
 impl Ring {
-    fn push(&mut self, input: Input, bytes: usize) {
+    fn push(&mut self, input: Input, bytes: usize, bytes_max: usize) {
         if bytes > BYTES {
             return;
         }
         self.bytes += bytes;
         self.inputs.push_back((input, bytes));
-        while self.inputs.len() > INPUTS || self.bytes > BYTES {
+        while self.inputs.len() > INPUTS || (self.bytes > bytes_max && self.inputs.len() > 1) {
             let Some((_, bytes)) = self.inputs.pop_front() else { return };
             self.bytes -= bytes;
         }
@@ -93,30 +97,35 @@ impl Recorder {
     pub fn window(&self, service: &str, window: &Arc<Window>) {
         let bytes = window_bytes(window);
         let mut places = self.places();
+        let share = share(places.len());
         let ring = places.entry(Place::Service(service.to_owned())).or_default();
-        ring.push(Input::Window(Arc::clone(window)), bytes);
+        ring.push(Input::Window(Arc::clone(window)), bytes, share);
     }
 
     /// An event that was put into words.
     pub fn event(&self, event: &Arc<Event>) {
         let texts = event.issues.iter().map(String::len).sum::<usize>();
         let bytes = 512 + event.detail.len() + texts;
-        self.places()
-            .entry(Place::Alerts)
-            .or_default()
-            .push(Input::Event(Arc::clone(event)), bytes);
+        let mut places = self.places();
+        let share = share(places.len());
+        places.entry(Place::Alerts).or_default().push(
+            Input::Event(Arc::clone(event)),
+            bytes,
+            share,
+        );
     }
 
     /// A request that a filter saw; one now and then is kept. Callable from data threads: never waits.
     pub fn facts(&self, place: &Place, facts: &Facts, now: UnixMs) {
         let Ok(mut places) = self.places.try_lock() else { return };
+        let share = share(places.len());
         let Some(ring) = places.get_mut(place) else {
             places.insert(place.clone(), Ring::default());
             return;
         };
         if now.0.saturating_sub(ring.last) >= SAMPLE_MS {
             ring.last = now.0;
-            ring.push(Input::Facts(Arc::new(facts.as_seen())), facts.bytes());
+            ring.push(Input::Facts(Arc::new(facts.as_seen())), facts.bytes(), share);
         }
     }
 
@@ -131,6 +140,11 @@ impl Recorder {
     pub fn retain(&self, keep: impl Fn(&Place) -> bool) {
         self.places().retain(|place, _| keep(place));
     }
+}
+
+/// What each of so many places may keep.
+fn share(places: usize) -> usize {
+    (BYTES_ALL / places.max(1)).clamp(BYTES_MIN, BYTES)
 }
 
 fn window_bytes(window: &Window) -> usize {
@@ -200,6 +214,20 @@ pub(crate) mod tests {
             gateway: "gate".to_owned(),
             extra: Vec::new(),
         })
+    }
+
+    #[test]
+    fn many_places_share_what_there_is() {
+        assert_eq!((share(0), share(16), share(32)), (BYTES, BYTES, BYTES / 2));
+        let recorder = Recorder::default();
+        let mut big = Window::clone(&window(1, Outcome::Ok, 200));
+        big.samples[0].body = Some("x".repeat(20_000));
+        let big = Arc::new(big);
+        for _ in 0..4 {
+            (0..1_000).for_each(|it| recorder.window(&format!("service-{it}"), &big));
+        }
+        let kept: Vec<usize> = recorder.places().values().map(|it| it.bytes).collect();
+        assert!(kept.iter().all(|it| (20_000..=BYTES_MIN).contains(it)), "the newest stays");
     }
 
     #[test]

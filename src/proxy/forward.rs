@@ -163,6 +163,7 @@ async fn connect<D: Transport>(
                 return Ok(Link { pending, connection, pooled: false });
             }
             Err(error) => {
+                service.metrics.connect_failed(core.index);
                 let service = service.service.name.clone();
                 let why = match error.kind() {
                     io::ErrorKind::TimedOut => Reject::ConnectTimeout { service },

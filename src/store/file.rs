@@ -94,7 +94,9 @@ impl Opening {
         match fs::metadata(&self.path) {
             // A FIFO would be opened, a device be written to.
             Ok(it) if !it.is_file() => Err(Trouble::Foreign("it is not a regular file".to_owned())),
-            Ok(it) => Ok(it.len() == 0),
+            // It was made whole, so something has emptied it.
+            Ok(it) if it.len() == 0 => Err(Trouble::Broken("it is empty".to_owned())),
+            Ok(_) => Ok(false),
             Err(it) if it.kind() == ErrorKind::NotFound => Ok(true),
             Err(it) => Err(io_trouble(&it)),
         }
@@ -120,9 +122,6 @@ impl Opening {
     }
 
     fn put_in_place(&self, draft: &Path) -> io::Result<()> {
-        if fs::metadata(&self.path).is_ok_and(|it| it.len() == 0) {
-            remove(&self.path)?;
-        }
         match fs::hard_link(draft, &self.path) {
             // Another process was faster: its file is as good.
             Err(it) if it.kind() == ErrorKind::AlreadyExists => {}

@@ -6,6 +6,8 @@
 
 pub mod crash;
 mod file;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod journal;
 pub mod ledger;
 pub mod memory;

@@ -17,7 +17,8 @@ use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
 use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
 use crate::telemetry::plugins::PluginMetrics;
-use crate::telemetry::shard::{CLASSES, Counts, Red};
+pub(crate) use crate::telemetry::shard::{BOUNDS_NS, BUCKETS, Red};
+use crate::telemetry::shard::{CLASSES, Counts};
 pub use crate::telemetry::shard::{CoreMetrics, ServiceMetrics};
 
 /// Media type of [`Metrics::render`].
@@ -47,6 +48,8 @@ pub struct ServiceGauges {
     pub in_maintenance: bool,
     pub endpoints_up: u64,
     pub endpoints_ejected: u64,
+    /// Out of the balance by their probes.
+    pub endpoints_down: u64,
 }
 
 /// How often a key was admitted, and when last.
@@ -291,6 +294,13 @@ impl Scrape {
         )?;
         let retries = self.services.iter().map(|(name, red)| (name.as_str(), red.retries));
         page.counters("headgate_retries", "Attempts sent again", "service", retries)?;
+        let failed = self.services.iter().map(|(name, red)| (name.as_str(), red.connect_errors));
+        page.counters(
+            "headgate_upstream_connect_errors",
+            "Connections to an upstream that failed or were late",
+            "service",
+            failed,
+        )?;
         let refusals = self.refusals.iter().map(|(code, count)| (code.as_str(), *count));
         page.counters("headgate_refusals", "Refusals by the gate", "code", refusals)
     }
@@ -404,7 +414,11 @@ fn live(gauges: &Gauges, page: &mut Exposition<'_>) -> fmt::Result {
         MetricType::Gauge,
         |metric| {
             for it in services.clone() {
-                for (state, count) in [("up", it.endpoints_up), ("ejected", it.endpoints_ejected)] {
+                for (state, count) in [
+                    ("up", it.endpoints_up),
+                    ("ejected", it.endpoints_ejected),
+                    ("down", it.endpoints_down),
+                ] {
                     let labels = [("service", it.name.as_str()), ("state", state)];
                     gauge(metric, &labels, count)?;
                 }
@@ -430,6 +444,7 @@ mod tests {
         metrics.service("signal-engine").exchange(0, 200, Duration::from_millis(3));
         metrics.service("signal-engine").exchange(1, 502, Duration::from_secs(2));
         metrics.service("signal-engine").retried(1);
+        metrics.service("signal-engine").connect_failed(0);
         metrics.service("-").exchange(0, 404, Duration::ZERO);
         for core in [0, 1, 7] {
             metrics.core(core).connection_opened();
@@ -453,6 +468,7 @@ mod tests {
                 in_maintenance: true,
                 endpoints_up: 1,
                 endpoints_ejected: 1,
+                endpoints_down: 2,
             }],
             connections_max: 10_000,
             draining: false,
@@ -473,6 +489,7 @@ mod tests {
             "headgate_http_request_duration_seconds_count{service=\"signal-engine\"} 2",
             "headgate_http_request_duration_seconds_sum{service=\"signal-engine\"} 2.003",
             "headgate_retries_total{service=\"signal-engine\"} 1",
+            "headgate_upstream_connect_errors_total{service=\"signal-engine\"} 1",
             "headgate_refusals_total{code=\"no-route\"} 3",
             "headgate_refusals_total{code=\"unauthorized\"} 1",
             "headgate_connections 2",
@@ -488,6 +505,7 @@ mod tests {
             "headgate_http_requests_in_flight{service=\"signal-engine\"} 2",
             "headgate_maintenance_enabled{service=\"signal-engine\"} 1",
             "headgate_upstream_endpoints{service=\"signal-engine\",state=\"ejected\"} 1",
+            "headgate_upstream_endpoints{service=\"signal-engine\",state=\"down\"} 2",
             "headgate_key_uses_total{key=\"stock\\\"flow\"} 3",
         ] {
             assert!(text.lines().any(|it| it == line), "no line {line}\nin\n{text}");

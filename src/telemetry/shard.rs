@@ -56,6 +56,7 @@ struct RedShard {
     buckets: [Tally; BUCKETS],
     sum_ns: Tally,
     retries: Tally,
+    connect_errors: Tally,
 }
 
 /// Rate, errors and duration of one service, one shard per core. Requests without a service count under `-`.
@@ -77,6 +78,7 @@ pub(crate) struct Red {
     pub(crate) buckets: [u64; BUCKETS],
     pub(crate) sum_ns: u64,
     pub(crate) retries: u64,
+    pub(crate) connect_errors: u64,
 }
 
 impl ServiceMetrics {
@@ -108,6 +110,13 @@ impl ServiceMetrics {
         }
     }
 
+    /// A connection to an endpoint failed or was late.
+    pub fn connect_failed(&self, core: usize) {
+        if let Some(shard) = self.shards.get(core).or(self.shards.last()) {
+            shard.connect_errors.add(1);
+        }
+    }
+
     pub(crate) fn sum(&self) -> Red {
         let mut sum = Red::default();
         for shard in &self.shards {
@@ -115,6 +124,7 @@ impl ServiceMetrics {
             sum.buckets.iter_mut().zip(&shard.buckets).for_each(|(to, it)| *to += it.read());
             sum.sum_ns = sum.sum_ns.wrapping_add(shard.sum_ns.read());
             sum.retries += shard.retries.read();
+            sum.connect_errors += shard.connect_errors.read();
         }
         sum
     }

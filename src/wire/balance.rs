@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -13,6 +13,9 @@ const FAILURES_MAX: u32 = 5;
 /// First ejection; each further one in a row is longer, up to the maximum (as Envoy's outlier detection).
 const EJECTION_MS: u64 = 30_000;
 const EJECTION_MS_MAX: u64 = 300_000;
+/// Bad probes in a row that take an endpoint out, good ones that bring it back (HAProxy's `fall 3 rise 2`).
+const FALL: i32 = 3;
+const RISE: i32 = 2;
 /// Addresses taken from one DNS answer.
 const ADDRESSES_MAX: usize = 64;
 
@@ -32,6 +35,12 @@ pub struct Endpoint {
     pub ejected_until: AtomicU64,
     /// Ejections in a row.
     ejections: AtomicU32,
+    /// Out of the balance by its probes. The request path reads this and nothing else of them.
+    out: AtomicBool,
+    /// Whether its probes say that it is down, in the balance or not.
+    down: AtomicBool,
+    /// Good probes in a row, or bad ones as a negative number. One monitor writes it.
+    streak: AtomicI32,
 }
 
 impl Endpoint {
@@ -43,7 +52,34 @@ impl Endpoint {
             failures: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             ejections: AtomicU32::new(0),
+            out: AtomicBool::new(false),
+            down: AtomicBool::new(false),
+            streak: AtomicI32::new(0),
         })
+    }
+
+    /// A probe of it ended well or not: [`FALL`] bad ones in a row and it is down, [`RISE`] good ones and it is not.
+    /// Takes effect with the next [`Endpoints::settle`].
+    pub fn probed(&self, good: bool) {
+        let before = self.streak.load(Ordering::Relaxed);
+        let streak =
+            if good { before.max(0).saturating_add(1) } else { before.min(0).saturating_sub(1) };
+        self.streak.store(streak, Ordering::Relaxed);
+        if streak >= RISE {
+            self.down.store(false, Ordering::Relaxed);
+        } else if streak <= -FALL {
+            self.down.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its probes have taken it out of the balance.
+    pub fn is_out(&self) -> bool {
+        self.out.load(Ordering::Relaxed)
+    }
+
+    /// Whether its probes say that it is down; it is still used where all others are down as well.
+    pub fn is_down(&self) -> bool {
+        self.down.load(Ordering::Relaxed)
     }
 
     /// Whether it is out of the balance.
@@ -166,8 +202,22 @@ impl Endpoints {
         self.list.store(Arc::new(new));
     }
 
-    /// The endpoint with the fewest pending exchanges that is neither ejected nor in `tried`, in turn among equals; when all are ejected, the one
-    /// whose time is up first (an endpoint that may be dead is better than none). `None`: nothing known, or all tried.
+    /// Takes those that are down out of the balance, unless all are: then all are used.
+    pub fn settle(&self) {
+        let list = self.list.load();
+        let any = list.iter().any(|it| !it.is_down());
+        for endpoint in list.iter() {
+            let out = any && endpoint.is_down();
+            // Only written when it changes, so that the line stays shared between the cores.
+            if endpoint.is_out() != out {
+                endpoint.out.store(out, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The endpoint with the fewest pending exchanges that is neither out nor ejected nor in `tried`, in turn among equals; when there is none, one
+    /// that its probes like before one that they do not, whose time is up first (an endpoint that may be dead is better than none). `None`:
+    /// nothing known, or all tried.
     pub fn pick(&self, now: UnixMs, tried: &[u64]) -> Option<Pending> {
         let list = self.list.load();
         if let [only] = list.as_slice() {
@@ -177,9 +227,11 @@ impl Endpoints {
         let (later, sooner) = list.split_at(turn);
         let untried = || sooner.iter().chain(later).filter(|it| !tried.contains(&it.id));
         let chosen = untried()
-            .filter(|it| !it.is_ejected(now))
+            .filter(|it| !it.is_out() && !it.is_ejected(now))
             .min_by_key(|it| it.pending.load(Ordering::Relaxed))
-            .or_else(|| untried().min_by_key(|it| it.ejected_until.load(Ordering::Relaxed)));
+            .or_else(|| {
+                untried().min_by_key(|it| (it.is_out(), it.ejected_until.load(Ordering::Relaxed)))
+            });
         chosen.map(Pending::new)
     }
 }
@@ -235,6 +287,88 @@ mod tests {
         let first = endpoints.pick(UnixMs(1), &[]).expect("a last resort");
         let second = endpoints.pick(UnixMs(1), &[first.endpoint().id]).expect("the other");
         assert!(endpoints.pick(UnixMs(1), &[first.endpoint().id, second.endpoint().id]).is_none());
+    }
+
+    fn picked(endpoints: &Endpoints) -> Vec<u16> {
+        let picks =
+            (0..20).map(|_| endpoints.pick(UnixMs(0), &[]).expect("one").endpoint().addr.port());
+        let mut ports: Vec<u16> = picks.collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    fn probed(endpoints: &Endpoints, good: &[bool]) {
+        endpoints.list().iter().zip(good).for_each(|(it, good)| it.probed(*good));
+        endpoints.settle();
+    }
+
+    #[test]
+    fn three_bad_probes_take_an_endpoint_out_and_two_good_ones_bring_it_back() {
+        let endpoints = two();
+        for (good, ports) in [
+            (false, &[1, 2][..]),
+            (false, &[1, 2]),
+            (true, &[1, 2]),
+            (false, &[1, 2]),
+            (false, &[1, 2]),
+            (false, &[2]),
+            (true, &[2]),
+            (false, &[2]),
+            (true, &[2]),
+            (true, &[1, 2]),
+        ] {
+            probed(&endpoints, &[good, true]);
+            assert_eq!(picked(&endpoints), ports);
+        }
+    }
+
+    #[test]
+    fn when_all_are_down_all_are_used() {
+        let endpoints = two();
+        for _ in 0..3 {
+            probed(&endpoints, &[false, true]);
+        }
+        assert_eq!(picked(&endpoints), [2]);
+        for _ in 0..3 {
+            probed(&endpoints, &[false, false]);
+        }
+        assert_eq!(picked(&endpoints), [1, 2]);
+        assert!(endpoints.list().iter().all(|it| it.is_down() && !it.is_out()));
+        probed(&endpoints, &[true, false]);
+        probed(&endpoints, &[true, false]);
+        assert_eq!(picked(&endpoints), [1]);
+    }
+
+    #[test]
+    fn an_ejected_endpoint_is_better_than_one_that_is_out_and_that_better_than_none() {
+        let endpoints = two();
+        for _ in 0..3 {
+            probed(&endpoints, &[false, true]);
+        }
+        let list = endpoints.list();
+        (0..FAILURES_MAX).for_each(|_| list[1].failed(UnixMs(0)));
+        assert_eq!(picked(&endpoints), [2]);
+        let last = endpoints.pick(UnixMs(0), &[list[1].id]).expect("the other");
+        assert_eq!(last.endpoint().addr.port(), 1);
+    }
+
+    #[test]
+    fn what_is_out_comes_back_when_the_last_other_one_leaves() {
+        let endpoints = Endpoints::new(vec![("service".to_owned(), 80)]);
+        let at = |last| SocketAddr::from(([10, 0, 0, last], 80));
+        endpoints.learn(vec![Some(vec![at(1), at(2), at(3)])]);
+        for _ in 0..3 {
+            probed(&endpoints, &[false, false, true]);
+        }
+        endpoints.learn(vec![Some(vec![at(1), at(2)])]);
+        let tries: Vec<_> = (0..4)
+            .filter_map(|_| endpoints.pick(UnixMs(0), &[]))
+            .map(|it| it.endpoint().addr)
+            .collect();
+        assert_eq!(tries.len(), 4, "none is in, and still there is one");
+        endpoints.settle();
+        assert!(endpoints.list().iter().all(|it| !it.is_out()));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Behaviour through real sockets: one file per capability, a sentence per test.
 
+mod alerts;
 mod auth;
 mod cli;
 mod compile;
@@ -20,11 +21,13 @@ mod peers;
 mod plugin;
 mod plugin_authors;
 mod plugins;
+mod probes;
 mod reload;
 mod retry;
 mod routing;
 mod shutdown;
 mod smuggling;
+mod snapshots;
 mod streaming;
 mod support;
 mod upgrade;

@@ -1,12 +1,14 @@
 //! What watches the services, over the admin API: endpoints, events on both listeners, what a drain does to followers.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use crate::support::wait::until;
 use crate::support::wire::WireError;
-use crate::support::{Gateway, OPERATOR, RawClient, Upstream};
+use crate::support::{Gateway, OPERATOR, RawClient, Setup, Upstream};
 
 const EVENTS: &str = "/api/admin/headgate/events";
 
@@ -182,4 +184,53 @@ fn every_answer_has_the_members_that_the_document_demands() {
     }
     let windows = gate.admin_get("/api/admin/headgate/plugins/windows?service=a").send();
     assert_eq!(windows.expect_status(200).field("service"), Value::from("a"));
+}
+
+#[test]
+fn a_window_that_a_person_brings_leaves_no_trace() {
+    let upstream = Upstream::named("x");
+    let gate = gate(&upstream);
+    let window = serde_json::json!({
+        "now-ms": 9_000, "service": { "name": "a" }, "current": "unknown", "since-ms": 0,
+        "samples": [{ "at-ms": 8_000, "source": "probe", "kind": "http", "latency-us": 5, "outcome": "refused" }],
+    });
+    let asked =
+        gate.admin_post("/api/admin/headgate/plugins/judge?service=a").body(window.to_string());
+    asked.send().expect_status(200).expect_field("verdict.code", "refused");
+    let windows =
+        gate.admin_get("/api/admin/headgate/plugins/windows?service=a").send().expect_status(200);
+    assert_eq!(windows.field("windows"), Value::Array(Vec::new()));
+}
+
+#[test]
+fn an_outage_is_told_to_followers_as_it_goes() {
+    let well = Arc::new(AtomicBool::new(true));
+    let upstream = {
+        let well = Arc::clone(&well);
+        Upstream::by(move |it| match well.load(Ordering::Relaxed) {
+            true => it.respond(200, "", br#"{"status":"OK"}"#),
+            false => it.respond(500, "", b"oh no"),
+        })
+    };
+    let gate = Setup::default()
+        .service_with(
+            "a",
+            &upstream,
+            "health: { probe: { http: /health, interval: 1s }, fall: 1, rise: 1, policy: native }",
+        )
+        .route("path: /, service: a, access: public")
+        .start();
+    let mut client = follow(gate.admin.expect("an admin listener"), "");
+    wait_for(&mut client, "event: health\ndata: {");
+    well.store(false, Ordering::Relaxed);
+    let text = wait_for(&mut client, "event: incident\ndata: {");
+    assert!(!text.contains("event: lost"), "{text}");
+    let open = gate.admin_get("/api/admin/headgate/incidents?open=true").send().expect_status(200);
+    assert_eq!(open.field("open"), Value::from(1));
+    until("the status names it", || {
+        let health = gate.admin_get("/api/admin/headgate/health").send().expect_status(200);
+        health.field("troubles.0.kind") == "service"
+            && health.field("troubles.0.incident") == open.field("incidents.0.id")
+            && health.field("troubles.0.next_try").is_string()
+    });
 }

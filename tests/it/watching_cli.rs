@@ -436,4 +436,52 @@ fn a_recorded_window_is_a_case_that_plugin_test_runs() {
     assert_eq!(said(&test).0, 0);
     let (code, _, err) = said(&["plugin", "record", "b", "--gate", &admin]);
     assert!(code == 1 && err.contains("no service"), "{err}");
+    // What was recorded is there again after a restart, long before as much has been seen anew.
+    let recorded = |gate: &Gateway| {
+        let answer =
+            gate.admin_get("/api/admin/headgate/plugins/windows?service=a&limit=256").send();
+        answer.json()["windows"].as_array().map_or(0, Vec::len)
+    };
+    until("more windows", || recorded(&gate) >= 4);
+    let seen = |gate: &Gateway| {
+        let page = gate.admin_get("/api/admin/headgate/observations?service=a").send().json();
+        page["observations"].as_array().map_or(0, Vec::len)
+    };
+    until("they are kept", || seen(&gate) >= 4);
+    let gate = gate.restart();
+    until("the windows of before", || recorded(&gate) >= 4);
+}
+
+#[test]
+fn a_test_alert_tells_what_each_receiver_answered() {
+    let upstream = Upstream::http1().route("/health", r#"{"status":"OK"}"#).start();
+    let answers = |status: u16| {
+        Upstream::by(move |it| {
+            it.respond(status, "Content-Type: application/json\r\n", br#"{"status":"x"}"#)
+        })
+    };
+    let (good, bad) = (answers(200), answers(422));
+    let sinks = format!(
+        "sinks: [{{ name: good, eventDispatcher: \"{}\" }}, {{ name: bad, eventDispatcher: \"{}\" }}]",
+        good.url(),
+        bad.url()
+    );
+    let gate = watching(&upstream, &sinks);
+    let admin = url(&gate);
+    let (code, out, err) = said(&["alert", "test", "--sink", "good", "--gate", &admin]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.starts_with("ok  good"), "{out}");
+    assert_eq!((good.requests(), bad.requests()), (1, 0));
+    let (code, out, err) = said(&["alert", "test", "--gate", &admin]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(
+        out.contains("ok    good") && out.contains("FAIL  bad") && out.contains("422"),
+        "{out}"
+    );
+    let (code, _, err) = said(&["alert", "test", "--sink", "god", "--gate", &admin]);
+    assert!(code == 1 && err.contains("did you mean good?"), "{err}");
+    let audit = gate.admin_get("/api/admin/headgate/audit?limit=1").send();
+    assert_eq!(audit.field("entries.0.action"), Value::from("alert.test"));
+    // Nothing of it is left behind.
+    assert!(said(&["outbox", "list", "--gate", &admin]).1.contains("nothing waits"));
 }

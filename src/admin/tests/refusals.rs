@@ -54,7 +54,12 @@ async fn wrong_calls_are_problems_and_change_nothing() {
         ("maintenance/on?drain=1h", 422, "urn:headgate:bad-parameter", "5m"),
         ("maintenance/on?reason=a%0Ab", 422, "urn:headgate:bad-parameter", "control"),
         ("maintenance/on?reason=%C2%85", 422, "urn:headgate:bad-parameter", "control"),
-        ("maintenance/on?until=healthy", 501, "urn:headgate:no-probes", "comes with probes"),
+        (
+            "maintenance/on?until=healthy",
+            409,
+            "urn:headgate:not-probed",
+            "signal-engine, market-intel",
+        ),
         ("maintenance/on?until=friday", 422, "urn:headgate:bad-parameter", "ttl="),
         (
             "maintenance/on?service=signal-engin",

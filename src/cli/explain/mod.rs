@@ -201,7 +201,7 @@ fn names(config: &Config) -> String {
 }
 
 fn modes(wanted: &[String], config: &Config, now: UnixMs) -> anyhow::Result<Modes> {
-    let window = || Window { since: now, until: None, reason: None, by: "explain".to_owned() };
+    let window = || Window { since: now, by: "explain".to_owned(), ..Window::default() };
     let mut modes = Modes::default();
     for name in wanted {
         match config.services.iter().find(|it| it.name == *name) {

@@ -24,8 +24,8 @@ use crate::wire::socket::Socket;
 /// Longest delay that a stand-in can be told to make.
 const DELAY_MAX_MS: u32 = 60_000;
 
-/// Alerts that the Event Dispatcher's stand-in remembers.
-const ALERTS_KEPT: usize = 100;
+/// Alerts and snapshots that stand-ins remember.
+const KEPT: usize = 100;
 
 /// How a stand-in behaves besides its contract, and what it has received. Shared with its server.
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ pub struct Behaviour {
     maintenance: AtomicBool,
     /// Event Dispatcher: bodies that it accepted, newest last.
     alerts: Mutex<VecDeque<serde_json::Value>>,
+    /// Kubesnap: files of the snapshots that it took, newest last.
+    snapshots: Mutex<VecDeque<String>>,
 }
 
 impl Behaviour {
@@ -47,11 +49,16 @@ impl Behaviour {
     }
 
     fn accept(&self, alert: serde_json::Value) {
-        let mut alerts = self.alerts.lock().unwrap_or_else(PoisonError::into_inner);
-        if alerts.len() == ALERTS_KEPT {
-            alerts.pop_front();
-        }
-        alerts.push_back(alert);
+        keep(&self.alerts, alert);
+    }
+
+    /// Files of the last snapshots, oldest first.
+    pub fn snapshots(&self) -> Vec<String> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn take_snapshot(&self, file: String) {
+        keep(&self.snapshots, file);
     }
 
     /// Requests so far.
@@ -78,6 +85,15 @@ impl Behaviour {
     fn is_maintained(&self) -> bool {
         self.maintenance.load(Ordering::Relaxed)
     }
+}
+
+/// Keeps what was received, the oldest only as long as there is room.
+fn keep<T>(of: &Mutex<VecDeque<T>>, one: T) {
+    let mut kept = of.lock().unwrap_or_else(PoisonError::into_inner);
+    if kept.len() == KEPT {
+        kept.pop_front();
+    }
+    kept.push_back(one);
 }
 
 /// The services of StockFlow.
@@ -243,14 +259,15 @@ impl State {
             Role::SignalEngine => signal_engine::answer(asked, self.behaviour.is_maintained()),
             Role::MarketIntel => market_intel::answer(asked, self.behaviour.is_maintained()),
             Role::Controller => controller::answer(asked, &self.key, &self.maintenance),
-            Role::Kubesnap => kubesnap::answer(asked, &self.key),
+            Role::Kubesnap => kubesnap::answer(asked, &self.key, &self.behaviour),
             Role::EventDispatcher => event_dispatcher::answer(asked, &self.behaviour),
         };
         respond::with_cors(answer, asked)
     }
 }
 
-/// The control server: `GET /` lists the stand-ins and what they received, `GET /event-dispatcher/alerts` the last alerts;
+/// The control server: `GET /` lists the stand-ins and what they received, `GET /event-dispatcher/alerts` the last alerts,
+/// `GET /kubesnap/snapshots` the last snapshots;
 /// `POST /NAME/fail?status=500`,
 /// `/NAME/slow?ms=3000`, `/NAME/maintenance` and `/NAME/recover` change how one behaves.
 fn control(standins: &[Standin], asked: &Asked) -> Answer {
@@ -263,8 +280,10 @@ fn control(standins: &[Standin], asked: &Asked) -> Answer {
     let Some(behaviour) = found.and_then(|it| it.behaviour.as_ref()) else {
         return respond::not_found();
     };
-    if (asked.method.as_str(), *act) == ("GET", "alerts") {
-        return Answer::json(200, &behaviour.alerts());
+    match (asked.method.as_str(), *act) {
+        ("GET", "alerts") => return Answer::json(200, &behaviour.alerts()),
+        ("GET", "snapshots") => return Answer::json(200, &behaviour.snapshots()),
+        _ => {}
     }
     if asked.method != "POST" {
         return respond::method_not_allowed("POST");

@@ -20,10 +20,11 @@ use crate::health::monitor::place::{Place, authority, place};
 use crate::health::probe::Prober;
 use crate::health::round::{Rounds, speaker, unresolved};
 use crate::health::tracker::{Seen, Track};
+use crate::health::traffic::Traffic;
 use crate::health::window::Ring;
 use crate::health::{Reporter, endpoints, pace};
 use crate::model::UnixMs;
-use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Verdict, Window};
+use crate::model::health::{Health, Sample, ServiceFacts, Verdict, Window};
 use crate::plugin::Fault;
 use crate::plugin::health_policy::Judged;
 use crate::store::journal::Journal;
@@ -63,6 +64,7 @@ pub struct Monitor {
     by: Option<String>,
     reason: Option<String>,
     rounds: Rounds,
+    traffic: Traffic,
     prober: Option<Ready>,
     watch: Arc<ServiceWatch>,
     tick: u64,
@@ -101,6 +103,7 @@ impl Monitor {
             by: None,
             reason: None,
             rounds: Rounds::default(),
+            traffic: Traffic::default(),
             prober: None,
             watch,
             tick: 0,
@@ -146,7 +149,8 @@ impl Monitor {
                 }
                 () = tokio::time::sleep_until(at) => {
                     self.site.metrics.late(at.elapsed());
-                    let pause = self.round(&probe, place).await;
+                    // Boxed: between two rounds it costs nothing, and that is nearly all the time.
+                    let pause = Box::pin(self.round(&probe, place)).await;
                     // From when it was due, so that lateness does not add up; but a probe that hung is not
                     // followed by the next at once.
                     due = Some((at + pause).max(Instant::now() + pause / 2));
@@ -179,7 +183,7 @@ impl Monitor {
         let Some(prober) = self.prober(probe, authority).await else {
             return self.cannot_probe(probe, &place).await;
         };
-        let samples = self.look(&prober, probe, &place.service).await;
+        let samples = self.look(&prober, probe, &place).await;
         // What is live now judges: a policy that was swapped meanwhile acts at once.
         let Some(place) = self.place() else { return Duration::ZERO };
         samples.iter().cloned().for_each(|it| self.ring.push(it));
@@ -214,12 +218,8 @@ impl Monitor {
     }
 
     /// Probes the endpoints and asks what traffic says.
-    async fn look(
-        &mut self,
-        prober: &Arc<Prober>,
-        probe: &Probe,
-        service: &LiveService,
-    ) -> Vec<Sample> {
+    async fn look(&mut self, prober: &Arc<Prober>, probe: &Probe, place: &Place) -> Vec<Sample> {
+        let (service, covered) = (&place.service, place.covered);
         let addresses: Vec<SocketAddr> =
             service.endpoints.list().iter().map(|it| it.addr).collect();
         let results = self.rounds.probe(prober, probe, &addresses).await;
@@ -228,16 +228,17 @@ impl Monitor {
             self.watch.probed(sample.outcome, sample.latency_us);
         }
         // What the gate could not ask for reasons of its own says nothing about the endpoint.
-        let asked = results.iter().filter(|it| it.1.outcome != Outcome::Skipped);
-        let verdicts: Vec<(SocketAddr, bool)> =
-            asked.map(|it| (it.0, it.1.outcome == Outcome::Ok)).collect();
+        let spoke = results.iter().filter_map(|it| Some((it.0, endpoints::speaks(&it.1)?)));
+        let verdicts: Vec<(SocketAddr, bool)> = spoke.collect();
         endpoints::seen(&service.endpoints, &verdicts);
         let sample = speaker(&results).cloned().unwrap_or_else(|| {
             let sample = unresolved(probe);
             self.watch.probed(sample.outcome, 0);
             sample
         });
-        vec![sample]
+        // Asked for also when it is not wanted: each call is about the time since the last one.
+        let traffic = self.traffic.sample(&service.metrics, sample.at_ms);
+        std::iter::once(sample).chain(traffic.filter(|_| !covered)).collect()
     }
 
     fn facts(&self, live: &LiveService) -> ServiceFacts {

@@ -66,7 +66,7 @@ impl Monitor {
         let endpoints = place.service.endpoints.list();
         let each = endpoints.iter().map(|it| EndpointHealth {
             address: it.addr.to_string(),
-            up: !it.is_ejected(now),
+            up: !it.is_out() && !it.is_ejected(now),
             sample: self.rounds.last(it.addr).cloned(),
         });
         let next = pause.map(|it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));

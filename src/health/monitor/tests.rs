@@ -12,6 +12,7 @@ use crate::health::Report;
 use crate::health::monitors::Monitors;
 use crate::maintenance::Modes;
 use crate::model::Coverage;
+use crate::model::health::Outcome;
 use crate::model::incident::Happened;
 use crate::store::journal::{Latest, Observation, SavedState, Wanted};
 use crate::store::{BoxFuture, Condition};

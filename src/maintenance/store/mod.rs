@@ -248,19 +248,27 @@ fn decode(text: &[u8]) -> Result<State, Broken> {
     Ok(State {
         modes: Modes {
             all: form.all.map(Window::from),
-            services: form.services.into_iter().map(|(name, it)| (name, it.into())).collect(),
+            services: windows(form.services),
+            ending: windows(form.ending),
         },
         last_change: form.last_change,
     })
 }
 
-/// The file. Every change of its fields is another version.
+fn windows(forms: BTreeMap<String, WindowForm>) -> Vec<(String, Window)> {
+    forms.into_iter().map(|(name, it)| (name, it.into())).collect()
+}
+
+/// The file. What came later is left out where it says nothing, so that an older gate reads what it could have written;
+/// every other change of its fields is another version.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileForm {
     version: u32,
     all: Option<WindowForm>,
     services: BTreeMap<String, WindowForm>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    ending: BTreeMap<String, WindowForm>,
     last_change: Option<Entry>,
 }
 
@@ -269,17 +277,24 @@ struct FileForm {
 struct WindowForm {
     since_ms: u64,
     until_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    until_healthy: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    follows: Vec<String>,
     reason: Option<String>,
     by: String,
 }
 
 impl From<&State> for FileForm {
     fn from(state: &State) -> Self {
-        let services = state.modes.services.iter();
+        let forms = |windows: &[(String, Window)]| {
+            windows.iter().map(|(name, it)| (name.clone(), it.into())).collect()
+        };
         Self {
             version: VERSION,
             all: state.modes.all.as_ref().map(WindowForm::from),
-            services: services.map(|(name, it)| (name.clone(), it.into())).collect(),
+            services: forms(&state.modes.services),
+            ending: forms(&state.modes.ending),
             last_change: state.last_change.clone(),
         }
     }
@@ -290,6 +305,8 @@ impl From<&Window> for WindowForm {
         Self {
             since_ms: it.since.0,
             until_ms: it.until.map(|it| it.0),
+            until_healthy: it.until_healthy,
+            follows: it.follows.to_vec(),
             reason: it.reason.clone(),
             by: it.by.clone(),
         }
@@ -301,6 +318,8 @@ impl From<WindowForm> for Window {
         Self {
             since: UnixMs(it.since_ms),
             until: it.until_ms.map(UnixMs),
+            until_healthy: it.until_healthy,
+            follows: it.follows.into(),
             reason: it.reason,
             by: it.by,
         }

@@ -35,6 +35,8 @@ fn window(since: u64) -> Window {
         until: Some(UnixMs(since + 1)),
         reason: Some("a \"reason\"\u{2028}".to_owned()),
         by: "ci".to_owned(),
+        until_healthy: true,
+        follows: vec!["a".to_owned()].into(),
     }
 }
 
@@ -43,6 +45,7 @@ fn state(since: u64) -> State {
         modes: Modes {
             all: Some(window(since)),
             services: vec![("a".to_owned(), window(since)), ("b".to_owned(), window(since))],
+            ending: vec![("c".to_owned(), window(since))],
         },
         last_change: Some(Entry::new(Action::MaintenanceOn, "ci", UnixMs(since))),
     }
@@ -194,6 +197,15 @@ fn a_broken_file_that_cannot_be_replaced_is_kept_once_and_does_not_stop_the_star
     assert_eq!(names(&dir).iter().filter(|it| it.contains(".corrupt-")).count(), 1);
 }
 
+#[test]
+fn what_an_older_gate_wrote_is_read_and_it_reads_what_says_nothing_new() {
+    let old = r#"{"version":1,"all":{"since_ms":1,"until_ms":null,"reason":null,"by":"ci"},"services":{},"last_change":null}"#;
+    let state = decode(old.as_bytes()).unwrap();
+    let all = state.modes.all.as_ref().unwrap();
+    assert!(!all.until_healthy && all.follows.is_empty() && state.modes.ending.is_empty());
+    assert_eq!(serde_json::to_string(&FileForm::from(&state)).unwrap(), old);
+}
+
 proptest::proptest! {
     #[test]
     fn any_state_comes_back_as_it_was(
@@ -204,10 +216,13 @@ proptest::proptest! {
         let window = |it: (u64, Option<u64>, Option<String>)| Window {
             since: UnixMs(it.0),
             until: it.1.map(UnixMs),
+            until_healthy: it.0.is_multiple_of(2),
+            follows: it.2.iter().cloned().collect(),
             reason: it.2,
             by: by.clone(),
         };
         let modes = Modes {
+            ending: all.clone().into_iter().map(|it| (by.clone(), window(it))).collect(),
             all: all.map(window),
             services: services.into_iter().map(|(name, it)| (name, window(it))).collect(),
         };

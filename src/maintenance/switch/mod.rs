@@ -7,7 +7,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::maintenance::audit::{Action, Audit, AuditError, Entry};
 use crate::maintenance::store::{FileStore, MemoryStore, State, Store, StoreError};
-use crate::maintenance::{BY_TTL, Modes, Scope, Window};
+use crate::maintenance::{BY_ITSELF, Modes, Scope, Window};
 use crate::model::UnixMs;
 
 /// How many of the last audit entries are looked at to find whether the last change is among them.
@@ -27,6 +27,10 @@ pub struct On {
     pub scope: Scope,
     /// `None`: until `off`.
     pub until: Option<UnixMs>,
+    /// Whether it also ends when what it is about is well again.
+    pub until_healthy: bool,
+    /// Services that follow the mode themselves.
+    pub follows: Vec<String>,
     pub reason: Option<String>,
 }
 
@@ -125,6 +129,8 @@ impl Switch {
             let window = Window {
                 since: now,
                 until: wish.until,
+                until_healthy: wish.until_healthy,
+                follows: wish.follows.into(),
                 reason: wish.reason.clone(),
                 by: asker.actor.clone(),
             };
@@ -135,18 +141,18 @@ impl Switch {
                 request_id: Some(asker.request_id),
                 ..about(Action::MaintenanceOn, &asker.actor, now, &wish.scope)
             };
-            (modes, entry)
+            (modes, Some(entry))
         })
         .await
     }
 
-    /// Switches off. Ends even if the caller goes away in the middle.
+    /// Switches off; those that `follows` names and that were covered are ending from then on. Ends even if the caller goes away in the middle.
     ///
     /// # Errors
     /// When the state cannot be kept; nothing has changed then.
     pub async fn off(
         self: &Arc<Self>,
-        scope: Scope,
+        (scope, follows): (Scope, Vec<String>),
         asker: Asker,
         publish: Publish,
     ) -> Result<Changed, StoreError> {
@@ -155,13 +161,13 @@ impl Switch {
                 request_id: Some(asker.request_id),
                 ..about(Action::MaintenanceOff, &asker.actor, now, &scope)
             };
-            (state.modes.off(&scope), entry)
+            (state.modes.off(&scope, &follows, now), Some(entry))
         })
         .await
     }
 
-    /// Takes away the windows whose ttl is over at `now` (they cover nothing since then) and enters their end into the
-    /// audit trail. `None` when there was none.
+    /// Takes away the windows whose ttl is over at `now` (they cover nothing since then, but for services that are ending)
+    /// and the endings that are over, and enters the end of the windows into the audit trail. `None` when there was none.
     ///
     /// # Errors
     /// When the state cannot be kept; try again later.
@@ -170,14 +176,49 @@ impl Switch {
         now: UnixMs,
         publish: Publish,
     ) -> Result<Option<Changed>, StoreError> {
-        if self.next_expiry().is_none_or(|it| now < it) {
+        let current = self.current();
+        if current.expire(now).0 == *current {
             return Ok(None);
         }
         let end = move |state: &State, _| {
             let (modes, ended) = state.modes.expire(now);
-            let entry = Entry::new(Action::MaintenanceExpired, BY_TTL, now);
-            (modes, ended_by_ttl(entry, ended))
+            let entry = Entry::new(Action::MaintenanceExpired, BY_ITSELF, now);
+            (modes, (!ended.is_empty()).then(|| ended_by_ttl(entry, ended)))
         };
+        self.toggle(publish, end).await.map(|it| it.changed.then_some(it))
+    }
+
+    /// Takes away the window that began at `since` and was to end with the health of what it is about. `None` when there
+    /// is no such window any more.
+    ///
+    /// # Errors
+    /// When the state cannot be kept; try again later.
+    pub async fn recovered(
+        self: &Arc<Self>,
+        scope: Scope,
+        since: UnixMs,
+        publish: Publish,
+    ) -> Result<Option<Changed>, StoreError> {
+        let end = move |state: &State, now| match state.modes.recover(&scope, since, now) {
+            None => (state.modes.clone(), None),
+            Some(modes) => {
+                let entry = about(Action::MaintenanceExpired, BY_ITSELF, now, &scope);
+                (modes, Some(Entry { reason: Some("healthy".to_owned()), ..entry }))
+            }
+        };
+        self.toggle(publish, end).await.map(|it| it.changed.then_some(it))
+    }
+
+    /// Ends the coverage of services that have noticed the end of their maintenance. `None` when it had ended already.
+    ///
+    /// # Errors
+    /// When the state cannot be kept; try again later.
+    pub async fn release(
+        self: &Arc<Self>,
+        names: Vec<String>,
+        publish: Publish,
+    ) -> Result<Option<Changed>, StoreError> {
+        let end = move |state: &State, _| (state.modes.release(&names), None);
         self.toggle(publish, end).await.map(|it| it.changed.then_some(it))
     }
 
@@ -225,7 +266,7 @@ impl Switch {
     async fn toggle(
         self: &Arc<Self>,
         publish: Publish,
-        step: impl FnOnce(&State, UnixMs) -> (Modes, Entry) + Send + 'static,
+        step: impl FnOnce(&State, UnixMs) -> (Modes, Option<Entry>) + Send + 'static,
     ) -> Result<Changed, StoreError> {
         let it = Arc::clone(self);
         // A task of its own: a caller who hangs up would drop this future between the saving and the publication.
@@ -237,24 +278,30 @@ impl Switch {
     async fn commit(
         &self,
         publish: &Publish,
-        step: impl FnOnce(&State, UnixMs) -> (Modes, Entry),
+        step: impl FnOnce(&State, UnixMs) -> (Modes, Option<Entry>),
     ) -> Result<Changed, StoreError> {
         let mut state = self.state.lock().await;
         // Another process may have switched; a store that cannot be read will not be written either, which is told below.
         let broken = self.catch_up(&mut state).await.ok().flatten();
         let (modes, mut entry) = step(&state, UnixMs::now());
-        entry.changed = modes != state.modes;
-        let changed = entry.changed;
+        let changed = modes != state.modes;
+        if let Some(entry) = &mut entry {
+            entry.changed = changed;
+        }
         if changed {
-            let next = State { modes, last_change: Some(entry.clone()) };
+            // What is entered nowhere leaves the last change what it was.
+            let last_change = entry.clone().or_else(|| state.last_change.clone());
+            let next = State { modes, last_change };
             self.store.save(next.clone()).await?;
             *state = next;
         }
         self.publish(&state, publish);
         // Another process has entered this end already.
-        let known = !changed && entry.action == Action::MaintenanceExpired;
-        let unrecorded =
-            if known { None } else { record(&self.audit, entry, Missing::Always).await };
+        let known = |it: &Entry| !changed && it.action == Action::MaintenanceExpired;
+        let unrecorded = match entry.filter(|it| !known(it)) {
+            Some(entry) => record(&self.audit, entry, Missing::Always).await,
+            None => None,
+        };
         let warning = broken.into_iter().chain(unrecorded).reduce(|a, b| format!("{a}; {b}"));
         Ok(Changed { modes: self.current(), changed, warning })
     }

@@ -11,7 +11,13 @@ fn asker(name: &str) -> Asker {
 }
 
 fn on(scope: Scope, until: Option<u64>) -> On {
-    On { scope, until: until.map(UnixMs), reason: Some("move".to_owned()) }
+    On {
+        scope,
+        until: until.map(UnixMs),
+        until_healthy: false,
+        follows: Vec::new(),
+        reason: Some("move".to_owned()),
+    }
 }
 
 fn one(name: &str) -> Scope {
@@ -115,9 +121,9 @@ async fn a_repeat_changes_nothing_but_is_entered() {
     assert_eq!(again.modes, first.modes);
     let entries = switch.audit(9).await.unwrap();
     assert_eq!(entries.iter().map(|it| it.changed).collect::<Vec<_>>(), [false, true]);
-    let off = switch.off(Scope::All, asker("a"), nowhere()).await.unwrap();
+    let off = switch.off((Scope::All, Vec::new()), asker("a"), nowhere()).await.unwrap();
     assert!(off.changed);
-    assert!(!switch.off(Scope::All, asker("a"), nowhere()).await.unwrap().changed);
+    assert!(!switch.off((Scope::All, Vec::new()), asker("a"), nowhere()).await.unwrap().changed);
 }
 
 #[tokio::test]
@@ -222,4 +228,61 @@ async fn a_running_gate_does_not_lose_its_mode_with_its_file() {
     let (again, warnings) = Switch::in_dir(dir.path()).await.unwrap();
     assert!(warnings.is_empty());
     assert_eq!(again.current(), done.modes);
+}
+
+#[tokio::test]
+async fn an_ending_survives_the_process_and_is_entered_as_an_off_alone() {
+    let dir = Folder::new();
+    let (switch, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let follows = vec![String::from("f")];
+    let wish = On { follows: follows.clone(), ..on(Scope::All, None) };
+    switch.on(wish, asker("ci"), nowhere()).await.unwrap();
+    let off = switch.off((Scope::All, follows.clone()), asker("ci"), nowhere()).await.unwrap();
+    assert!(off.changed);
+    drop(switch);
+
+    let (switch, warnings) = Switch::in_dir(dir.path()).await.unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(switch.current(), off.modes);
+    assert_eq!(off.modes.all_ending(UnixMs::now()), follows);
+    let (publish, seen) = recorder();
+    assert!(switch.release(follows.clone(), publish.clone()).await.unwrap().unwrap().changed);
+    assert!(switch.release(follows, publish).await.unwrap().is_none());
+    assert_eq!(**seen.lock().unwrap().last().unwrap(), Modes::default());
+    let actions: Vec<_> = switch.audit(9).await.unwrap().iter().map(|it| it.action).collect();
+    assert_eq!(actions, [Action::MaintenanceOff, Action::MaintenanceOn]);
+}
+
+#[tokio::test]
+async fn an_ending_that_nobody_released_is_over_after_a_minute() {
+    let switch = Switch::in_memory();
+    let follows = vec![String::from("f")];
+    switch.on(on(Scope::All, None), asker("ci"), nowhere()).await.unwrap();
+    switch.off((Scope::All, follows), asker("ci"), nowhere()).await.unwrap();
+    let end = switch.next_expiry().unwrap();
+    assert!(switch.expire_due(UnixMs(end.0 - 1), nowhere()).await.unwrap().is_none());
+    let over = switch.expire_due(end, nowhere()).await.unwrap().unwrap();
+    assert_eq!(*over.modes, Modes::default());
+    assert_eq!(switch.audit(9).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_window_until_healthy_survives_the_process_and_its_end_is_entered() {
+    let dir = Folder::new();
+    let (switch, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let wish = On { until_healthy: true, ..on(one("a"), None) };
+    switch.on(wish, asker("ci"), nowhere()).await.unwrap();
+    drop(switch);
+
+    let (switch, _) = Switch::in_dir(dir.path()).await.unwrap();
+    let (_, window) = switch.current().services[0].clone();
+    assert!(window.until_healthy);
+    let early = UnixMs(window.since.0 - 1);
+    assert!(switch.recovered(one("a"), early, nowhere()).await.unwrap().is_none());
+    let done = switch.recovered(one("a"), window.since, nowhere()).await.unwrap().unwrap();
+    assert_eq!(*done.modes, Modes::default());
+    let entry = switch.audit(1).await.unwrap().remove(0);
+    assert_eq!(entry.action, Action::MaintenanceExpired);
+    assert_eq!((entry.by.as_str(), entry.reason.as_deref()), ("headgate", Some("healthy")));
+    assert_eq!(entry.services, ["a"]);
 }

@@ -140,7 +140,7 @@ impl Writer {
             }
             Err(trouble) => {
                 self.failures = self.failures.saturating_add(1);
-                if self.failures % FAILURES_MAX == 0 {
+                if self.failures.is_multiple_of(FAILURES_MAX) {
                     let lost = u64::try_from(taken.observations.len()).unwrap_or(u64::MAX);
                     let mut buffer = self.shared.buffer();
                     buffer.dropped = buffer.dropped.saturating_add(lost);

@@ -50,12 +50,17 @@ impl Setup {
     }
 
     /// One more service at a URL.
-    pub(crate) fn service_at(mut self, name: &str, url: &str, more: &str) -> Self {
+    pub(crate) fn service_at(self, name: &str, url: &str, more: &str) -> Self {
+        self.service_at_all(name, &[url.to_owned()], more)
+    }
+
+    /// One more service with several upstreams.
+    pub(crate) fn service_at_all(mut self, name: &str, urls: &[String], more: &str) -> Self {
         // Tests of other things compile no plugins, and no second generation follows the first.
         let health = if more.contains("health:") { "" } else { ", health: { policy: native }" };
         let more = format!("{more}{health}");
         let more = more.trim_start_matches(',');
-        self.services.push(format!("{name}: {{ upstreams: [\"{url}\"], {more} }}"));
+        self.services.push(format!("{name}: {{ upstreams: {urls:?}, {more} }}"));
         self
     }
 
