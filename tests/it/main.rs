@@ -6,6 +6,7 @@ mod cli;
 mod compile;
 mod deaf;
 mod demo;
+mod durable;
 mod filter;
 mod forward_auth;
 mod headers;
