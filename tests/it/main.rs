@@ -5,6 +5,7 @@ mod cli;
 mod compile;
 mod deaf;
 mod demo;
+mod endings;
 mod filter;
 mod forward_auth;
 mod headers;
