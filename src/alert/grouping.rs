@@ -272,7 +272,11 @@ fn groups(due: &[Bundle<'_>], now: &Circumstances<'_>) -> Vec<Group> {
             let change = newest.notice.change.clone();
             let mut sinks = bundle.sinks(phase, &change, now);
             sinks.retain(|it| !all.iter().all(|one| one.notice.done.contains(it)));
-            let why = all.iter().map(|it| it.notice.why).min().unwrap_or(Why::Change);
+            let why = match (phase, bundle.opening) {
+                (Phase::Opened, Some(opening)) => opening.notice.why,
+                (Phase::Resolved, _) => Why::Change,
+                _ => all.iter().map(|it| it.notice.why).min().unwrap_or(Why::Change),
+            };
             let notices = all.iter().map(|it| Arc::clone(&it.notice)).collect();
             let member = Member { notices, incident: bundle.incident().cloned(), change };
             groups.entry((order(phase), why, sinks)).or_default().push(member);
@@ -322,9 +326,11 @@ mod tests {
     use crate::alert::incidents::Incidents;
     use crate::alert::notice::Notice;
     use crate::config::alerts::{AlertRoute, Alerts, Quiet};
+    use crate::model::alert::Phase;
     use crate::model::health::Severity;
     use crate::model::incident::Happened::{Opened, Resolved, Updated};
     use crate::model::incident::{Change, Happened, Incident, incident_id};
+    use proptest::prelude::*;
 
     /// What waits, and how the world is.
     struct World {
@@ -380,6 +386,21 @@ mod tests {
                 healing: &|it| self.healing.contains(&it.service.name.as_str()),
             };
             plan(&waiting, &now)
+        }
+
+        /// As the responder does; gives whether anything went.
+        fn go(&mut self, heard: &mut Vec<(Phase, String, String)>) -> bool {
+            let plan = self.plan();
+            for group in &plan.groups {
+                for member in &group.members {
+                    let id = &member.change.incident;
+                    heard.push((group.phase, member.change.service.name.clone(), id.clone()));
+                    member.notices.iter().for_each(|it| self.book.remove_notice(it.number));
+                    let sinks: Vec<_> = group.sinks.iter().cloned().collect();
+                    self.book.edit(id, |it| it.telling.sinks = sinks);
+                }
+            }
+            !plan.groups.is_empty()
         }
 
         /// For example `Opened a b > chat mail; Resolved c >`.
@@ -547,5 +568,63 @@ mod tests {
             Arc::make_mut(notice).done.push(String::from("chat"));
         }
         assert_eq!(world.says(), "Opened a > mail");
+    }
+
+    proptest! {
+        /// Whatever happens in whatever order, each sink hears of every incident: first of its beginning, last of its end,
+        /// of both once, and of the incidents of one service one after the other.
+        #[test]
+        fn nothing_is_lost_doubled_or_out_of_order(
+            steps in prop::collection::vec((0_usize..3, 0_u8..5, 0_u64..3000, any::<[bool; 4]>()), 1..80),
+        ) {
+            let mut world = world();
+            let mut open: [Option<String>; 3] = Default::default();
+            let mut heard: Vec<(Phase, String, String)> = Vec::new();
+            let mut began = Vec::new();
+            for (at, (service, act, pass, flags)) in steps.into_iter().enumerate() {
+                let at_ms = 1000 + u64::try_from(at).unwrap();
+                let name = ["a", "b", "c"][service];
+                let what = match (act, &open[service]) {
+                    (0..3, None) => Opened,
+                    (0 | 1, Some(_)) => Resolved,
+                    (2, Some(_)) => Updated,
+                    _ => Happened::Settled,
+                };
+                let id = open[service].take().unwrap_or_else(|| incident_id(name, at_ms));
+                if what != Happened::Settled || world.book.incidents.contains_key(&id) {
+                    let change = Change { incident: id.clone(), ..fixture::change(name, what, at_ms) };
+                    world.book.report(fixture::report(false, vec![change]));
+                    if what == Opened {
+                        began.push((name.to_owned(), id.clone()));
+                    }
+                    open[service] = (what != Resolved).then_some(id);
+                }
+                world.now_ms += pass;
+                world.suspects = flags[0];
+                world.snapshot = if flags[1] { vec![("a", world.now_ms + 100)] } else { Vec::new() };
+                world.healing = if flags[2] { vec!["a", "b", "c"] } else { Vec::new() };
+                if flags[3] {
+                    world.go(&mut heard);
+                }
+            }
+            world.now_ms += 100_000;
+            (world.snapshot, world.healing, world.suspects) = (Vec::new(), Vec::new(), false);
+            while !world.book.notices.is_empty() {
+                prop_assert!(world.go(&mut heard), "something waits for ever");
+            }
+            for (service, id) in &began {
+                let phases: Vec<_> = heard.iter().filter(|it| it.2 == *id).map(|it| it.0).collect();
+                let ended = phases.iter().filter(|it| **it == Phase::Resolved).count();
+                let is_over = world.book.incidents[id].resolved_ms.is_some();
+                prop_assert_eq!(phases[0], Phase::Opened);
+                prop_assert_eq!(phases.iter().filter(|it| **it == Phase::Opened).count(), 1);
+                prop_assert_eq!(ended, usize::from(is_over));
+                prop_assert!(!is_over || phases.last() == Some(&Phase::Resolved));
+                let order: Vec<_> = began.iter().filter(|it| it.0 == *service).map(|it| &it.1).collect();
+                let mut said: Vec<_> = heard.iter().filter(|it| it.1 == *service).map(|it| &it.2).collect();
+                said.dedup();
+                prop_assert_eq!(said, order);
+            }
+        }
     }
 }

@@ -264,51 +264,42 @@ mod tests {
         Heard::Answer { status, body: body.as_bytes().to_vec(), complete: true }
     }
 
+    fn check(cases: Vec<(Heard, Snapshot)>) {
+        for (heard, expected) in cases {
+            assert_eq!(judge(&heard), expected, "{heard:?}");
+        }
+    }
+
+    fn failed(reason: &str) -> Snapshot {
+        Snapshot::Failed { reason: reason.to_owned() }
+    }
+
+    fn unknown(reason: &str) -> Snapshot {
+        Snapshot::Unknown { reason: reason.to_owned() }
+    }
+
     #[test]
     fn an_answer_is_judged_by_its_body() {
-        let failed = |reason: &str| Snapshot::Failed { reason: reason.to_owned() };
-        let unknown = |reason: &str| Snapshot::Unknown { reason: reason.to_owned() };
-        let nothing = failed("Kubesnap said nothing that could be understood");
-        let begun = br#"{"snapshot_status":"succ"#.to_vec();
-        for (heard, expected) in [
+        let file = String::from("kubesnap_2026-11-24T10:00:00.zip");
+        let good = r#"{"snapshot_status":"success","file_name":"kubesnap_2026-11-24T10:00:00.zip","timestamp":"t","upload_status":"success"}"#;
+        let upload = |status: &str| {
+            format!(
+                r#"{{"snapshot_status":"success","file_name":"a.zip","upload_status":{status}}}"#
+            )
+        };
+        check(vec![
+            (answer(200, good), Snapshot::Taken { file }),
             (
-                answer(
-                    200,
-                    r#"{"snapshot_status":"success","file_name":"kubesnap_2026-11-24T10:00:00.zip","timestamp":"t","upload_status":"success"}"#,
-                ),
-                Snapshot::Taken { file: String::from("kubesnap_2026-11-24T10:00:00.zip") },
-            ),
-            (
-                answer(
-                    200,
-                    r#"{"snapshot_status":"success","file_name":"a.zip","upload_status":"failed"}"#,
-                ),
+                answer(200, &upload(r#""failed""#)),
                 failed("upload_status=failed (a.zip was not uploaded)"),
             ),
-            (
-                answer(
-                    200,
-                    r#"{"snapshot_status":"success","file_name":"a.zip","upload_status":null}"#,
-                ),
-                failed("upload_status=null (a.zip was not uploaded)"),
-            ),
+            (answer(200, &upload("null")), failed("upload_status=null (a.zip was not uploaded)")),
             (answer(200, r#"{"snapshot_status":"failed"}"#), failed("snapshot_status=failed")),
             (
                 answer(200, r#"{"snapshot_status":"success","upload_status":"success"}"#),
                 failed("Kubesnap names no file"),
             ),
             (answer(200, r#"{"error":"Incorrect Stock ID"}"#), failed("snapshot_status=null")),
-            (answer(200, "<html>"), nothing.clone()),
-            (answer(200, r#"{"snapshot_status":7}"#), nothing.clone()),
-            (answer(200, &"[".repeat(BODY_MAX)), nothing.clone()),
-            (
-                Heard::Answer { status: 200, body: vec![b' '; BODY_MAX], complete: false },
-                nothing.clone(),
-            ),
-            (
-                Heard::Answer { status: 200, body: begun, complete: false },
-                unknown("the answer broke off"),
-            ),
             (
                 answer(401, r#"{"detail":"Invalid or missing API Key"}"#),
                 failed("Kubesnap does not accept the key (401)"),
@@ -320,11 +311,22 @@ mod tests {
             (answer(500, "Internal Server Error"), failed("Kubesnap answered 500")),
             (answer(302, ""), failed("Kubesnap redirects (302), which is not followed")),
             (answer(204, ""), failed("Kubesnap answered 204")),
+        ]);
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_no_snapshot_and_what_broke_off_may_be_one() {
+        let nothing = || failed("Kubesnap said nothing that could be understood");
+        let cut = |body: &[u8]| Heard::Answer { status: 200, body: body.to_vec(), complete: false };
+        check(vec![
+            (answer(200, "<html>"), nothing()),
+            (answer(200, r#"{"snapshot_status":7}"#), nothing()),
+            (answer(200, &"[".repeat(BODY_MAX)), nothing()),
+            (cut(&vec![b' '; BODY_MAX]), nothing()),
+            (cut(br#"{"snapshot_status":"succ"#), unknown("the answer broke off")),
             (Heard::NotSent(String::from("refused")), failed("refused")),
             (Heard::NoAnswer(String::from("no answer in time")), unknown("no answer in time")),
-        ] {
-            assert_eq!(judge(&heard), expected, "{heard:?}");
-        }
+        ]);
     }
 
     #[test]

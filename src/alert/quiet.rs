@@ -79,7 +79,7 @@ fn at(date: Date, minute: u16) -> Option<DateTime> {
 mod tests {
     use super::until;
     use crate::config::alerts::Quiet;
-    use crate::model::health::Severity::{self, Critical, Warning};
+    use crate::model::health::Severity::{Critical, Info, Warning};
     use jiff::Timestamp;
 
     fn ms(at: &str) -> u64 {
@@ -142,17 +142,12 @@ mod tests {
 
     #[test]
     fn what_is_loud_enough_does_not_wait() {
-        let quiet = Quiet {
-            from: 0,
-            to: 1440,
-            zone: String::from("UTC"),
-            from_severity: Severity::Warning,
-        };
+        let quiet = Quiet { from: 0, to: 1440, zone: String::from("UTC"), from_severity: Warning };
         let at = ms("2026-11-24T12:00:00Z");
-        assert!(until(Some(&quiet), Severity::Info, at).is_some());
-        assert!(until(Some(&quiet), Severity::Warning, at).is_none());
-        assert!(until(Some(&quiet), Severity::Critical, at).is_none());
-        assert!(until(None, Severity::Info, at).is_none());
+        assert!(until(Some(&quiet), Info, at).is_some());
+        assert!(until(Some(&quiet), Warning, at).is_none());
+        assert!(until(Some(&quiet), Critical, at).is_none());
+        assert!(until(None, Info, at).is_none());
     }
 
     proptest::proptest! {
@@ -161,11 +156,11 @@ mod tests {
             at in 0_u64..4_000_000_000_000, from in 0_u16..1440, to in 0_u16..=1440, zone in 0_usize..4,
         ) {
             let zone = ["UTC", "Europe/Berlin", "Asia/Kolkata", "-11:00"][zone].to_owned();
-            let quiet = Quiet { from, to, zone, from_severity: Severity::Critical };
-            if let Some(end) = until(Some(&quiet), Severity::Info, at) {
+            let quiet = Quiet { from, to, zone, from_severity: Critical };
+            if let Some(end) = until(Some(&quiet), Info, at) {
                 proptest::prop_assert!(end > at && end - at <= 25 * 3_600_000);
                 // There, or a minute on where an hour comes twice, it is over.
-                let over = until(Some(&quiet), Severity::Info, end);
+                let over = until(Some(&quiet), Info, end);
                 proptest::prop_assert!(over.is_none_or(|it| it - end <= 3_600_000), "{over:?}");
             }
         }

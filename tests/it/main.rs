@@ -1,10 +1,12 @@
 //! Behaviour through real sockets: one file per capability, a sentence per test.
 
+mod alerts;
 mod auth;
 mod cli;
 mod compile;
 mod deaf;
 mod demo;
+mod durable;
 mod endings;
 mod filter;
 mod forward_auth;
@@ -21,11 +23,13 @@ mod peers;
 mod plugin;
 mod plugin_authors;
 mod plugins;
+mod probes;
 mod reload;
 mod retry;
 mod routing;
 mod shutdown;
 mod smuggling;
+mod snapshots;
 mod streaming;
 mod support;
 mod upgrade;

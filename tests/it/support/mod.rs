@@ -4,6 +4,7 @@
     reason = "a word of the language may be used by few tests, or by none for a while"
 )]
 
+pub(crate) mod alerting;
 pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod peers;

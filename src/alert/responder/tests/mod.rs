@@ -1,5 +1,7 @@
 //! The way from a report to the outbox, with time stopped and nobody who delivers.
 
+mod snapshots;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,23 +10,20 @@ use tokio::time::{Instant, sleep};
 
 use super::{Parts, Responder};
 use crate::alert::book::Book;
-use crate::alert::fixture::{self, change, facts, report};
+use crate::alert::fixture::{self, change, report};
 use crate::alert::outbox::{Chosen, Outbox, Parcel};
 use crate::alert::snapshot_call::{Ask, Asked, Heard};
 use crate::config::Config;
 use crate::config::alerts::Alerts;
-use crate::config::health::{Flap, Probe, ProbeKind};
+use crate::config::health::{Probe, ProbeKind};
 use crate::config::secret::Secret;
 use crate::generation::live::Live;
 use crate::generation::{Gate, fixture as generations};
+use crate::health::Reporter as _;
 use crate::health::board::{Board, ServiceHealth};
-use crate::health::tracker::{Rules, Seen, Track};
-use crate::health::{Report, Reporter as _};
-use crate::model::UnixMs;
-use crate::model::alert::Phase;
-use crate::model::health::{Health, Severity, Verdict};
+use crate::model::health::{Health, Verdict};
 use crate::model::incident::Happened::{Muted, Opened, Resolved, Unmuted, Updated};
-use crate::model::incident::{Change, Happened, Snapshot, incident_id};
+use crate::model::incident::{Happened, incident_id};
 use crate::store::memory::MemoryLedger;
 use crate::store::{BoxFuture, Ledger};
 
@@ -57,6 +56,7 @@ struct Desk {
     book: Arc<Book>,
     outbox: Arc<Outbox>,
     board: Arc<Board>,
+    responder: Arc<Responder>,
     task: AbortHandle,
     start: Instant,
 }
@@ -103,8 +103,10 @@ impl Desk {
         };
         book.restore();
         outbox.restore();
-        let task = tokio::spawn(Responder::with(parts, Box::new(asks)).run()).abort_handle();
-        Self { book, outbox, board, task, start: Instant::now() }
+        outbox.follow(&parts.live.load().generation.alerting);
+        let responder = Responder::with(parts, Box::new(asks));
+        let task = tokio::spawn(Arc::clone(&responder).run()).abort_handle();
+        Self { book, outbox, board, responder, task, start: Instant::now() }
     }
 
     fn new(alerts: Alerts) -> Self {
@@ -118,22 +120,11 @@ impl Desk {
 
     /// A service as the monitors see it.
     fn see(&self, service: &str, status: Health, incident: Option<&str>) {
-        let detail = String::new();
-        let code = String::from("x");
-        let verdict = Verdict {
-            status,
-            code,
-            detail,
-            actions: Vec::new(),
-            next_check_ms: None,
-            state: None,
-            extra: Vec::new(),
-        };
         self.board.post(ServiceHealth {
             service: service.to_owned(),
             health: Health::Ok,
             since_ms: 0,
-            verdict: Some(verdict),
+            verdict: Some(verdict(status)),
             by: None,
             reason: None,
             flapping: false,
@@ -165,6 +156,18 @@ impl Desk {
         let mut all = self.outbox.list();
         all.sort_by_key(|it| it.number);
         all.iter().map(say).collect::<Vec<_>>().join("; ")
+    }
+}
+
+fn verdict(status: Health) -> Verdict {
+    Verdict {
+        status,
+        code: String::from("x"),
+        detail: String::new(),
+        actions: Vec::new(),
+        next_check_ms: None,
+        state: None,
+        extra: Vec::new(),
     }
 }
 
@@ -226,74 +229,6 @@ async fn nobody_waits_longer_than_the_group_may() {
     desk.see("b", Health::Ok, Some("it"));
     desk.hear(Resolved, "a").await;
     assert!(desk.wait_for(2).await < took + 10, "b is no incident of the group");
-}
-
-fn with_kubesnap() -> Alerts {
-    Alerts { kubesnap: Some(fixture::kubesnap("http://k/")), ..mail() }
-}
-
-fn opens(service: &str, at_ms: u64) -> Report {
-    let mut facts = facts(service);
-    facts.namespace = Some(String::from("dev"));
-    let incident = incident_id(service, at_ms);
-    let opened = change(service, Opened, at_ms);
-    report(false, vec![Change { snapshot: true, service: facts, incident, ..opened }])
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_snapshot_that_is_quick_stands_in_the_alert() {
-    let asks = taken(Duration::from_secs(1));
-    let desk = Desk::open(&MemoryLedger::new(), with_kubesnap(), asks.clone());
-    desk.book.report(opens("a", 1)).await;
-    sleep(Duration::from_millis(500)).await;
-    // While one is under way, the others of the namespace share it.
-    desk.book.report(opens("b", 2)).await;
-    assert!(desk.wait_for(1).await <= 1005);
-    assert_eq!(desk.parcels(), "opened a,b > mail");
-    assert_eq!(desk.outbox.list()[0].event.snapshot_id.as_deref(), Some("k.zip"));
-    assert_eq!(*asks.asked.lock().unwrap(), ["http://k/api/kubesnap/dev"]);
-    // In its cool-down the last file is named.
-    desk.book.report(opens("c", 3)).await;
-    desk.wait_for(2).await;
-    let error = extra(&desk.outbox.list()[1], "snapshot-error").unwrap();
-    assert!(error.starts_with("not asked for: the last one is k.zip of "), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_snapshot_that_is_slow_follows_once() {
-    let asks = taken(Duration::from_secs(20));
-    let desk = Desk::open(&MemoryLedger::new(), with_kubesnap(), asks.clone());
-    desk.book.report(opens("a", 1)).await;
-    let took = desk.wait_for(1).await;
-    assert!((2000..2100).contains(&took), "{took}");
-    let error = extra(&desk.outbox.list()[0], "snapshot-error").unwrap();
-    assert!(error.contains("the outcome follows"), "{error}");
-    let took = desk.wait_for(2).await;
-    assert!((20_000..20_100).contains(&took), "{took}");
-    sleep(Duration::from_mins(5)).await;
-    assert_eq!(desk.parcels(), "opened a > mail; updated a > mail");
-    let follow_up = &desk.outbox.list()[1];
-    assert_eq!(follow_up.event.snapshot_id.as_deref(), Some("k.zip"));
-    assert_eq!(extra(follow_up, "why").as_deref(), Some("snapshot"));
-    assert_eq!(asks.asked.lock().unwrap().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_budget_outlives_the_process_and_nothing_is_asked_twice() {
-    let ledger = MemoryLedger::new();
-    let asks = taken(Duration::from_secs(20));
-    let desk = Desk::open(&ledger, with_kubesnap(), asks.clone());
-    desk.book.report(opens("a", 1)).await;
-    sleep(Duration::from_secs(1)).await;
-    desk.task.abort();
-    let desk = Desk::open(&ledger, with_kubesnap(), asks.clone());
-    desk.book.report(opens("b", 2)).await;
-    desk.wait_for(1).await;
-    sleep(Duration::from_secs(1)).await;
-    assert_eq!(asks.asked.lock().unwrap().len(), 1);
-    let of = |service, at| desk.book.get(&incident_id(service, at)).unwrap().snapshot.unwrap();
-    assert!(matches!(of("a", 1), Snapshot::Unknown { .. }));
-    assert!(matches!(of("b", 2), Snapshot::Skipped { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -373,46 +308,26 @@ async fn an_update_after_the_alert_is_told() {
     assert_eq!(desk.parcels(), "opened a > mail; updated a > mail");
 }
 
-/// N4: a service that changes ten times a second for ten minutes, and is well afterwards.
 #[tokio::test(start_paused = true)]
-async fn a_service_that_flaps_is_neither_silent_nor_a_nuisance() {
-    let asks = taken(Duration::from_secs(5));
-    let desk = Desk::open(&MemoryLedger::new(), with_kubesnap(), asks.clone());
-    let rules = Rules {
-        rise: 2,
-        fall: 3,
-        flap: Flap { window: 20, high: 50, low: 25 },
-        severity: Severity::Critical,
-        stale_maintenance_ms: 300_000,
-    };
-    let mut service = facts("a");
-    service.namespace = Some(String::from("dev"));
-    let mut track = Track::default();
-    let start = UnixMs::now().0;
-    for tick in 0..6200_u64 {
-        let status = if tick < 6000 && tick % 2 == 0 { Health::Failing } else { Health::Ok };
-        let verdict = Verdict {
-            status,
-            code: String::from("x"),
-            detail: String::new(),
-            actions: Vec::new(),
-            next_check_ms: None,
-            state: None,
-            extra: Vec::new(),
-        };
-        let at_ms = start + tick * 100;
-        let seen = Seen { at_ms, service: &service, verdict: &verdict, by: None, covered: false };
-        let changes = track.step(&seen, &rules);
-        if !changes.is_empty() {
-            let (service, track, evidence) = (String::from("a"), track.clone(), Vec::new());
-            desk.book.report(Report { service, track, changes, evidence, muted: false }).await;
-        }
-        sleep(Duration::from_millis(100)).await;
-    }
-    let phases: Vec<_> = desk.outbox.list().iter().map(|it| it.phase).collect();
-    let told = phases.iter().filter(|it| **it != Phase::Updated).count();
-    assert_eq!(told, 2, "{}", desk.parcels());
-    // The outcome of the snapshot may follow; nothing else.
-    assert!(phases.len() <= 3 && phases.last() == Some(&Phase::Resolved), "{}", desk.parcels());
-    assert_eq!(asks.asked.lock().unwrap().len(), 1);
+async fn a_test_that_nobody_answers_says_so_and_is_taken_back() {
+    let desk = Desk::new(mail());
+    let sinks = [String::from("mail"), String::from("nobody")];
+    let tested = desk.responder.test(&sinks).await;
+    let said: Vec<_> = tested.iter().map(|it| (it.sink.as_str(), it.accepted)).collect();
+    assert_eq!(said, [("nobody", false), ("mail", false)]);
+    assert!(tested[0].detail.contains("known are mail"), "{}", tested[0].detail);
+    assert!(tested[1].detail.starts_with("not answered within 15 s"), "{}", tested[1].detail);
+    assert_eq!(desk.elapsed(), 15_000);
+    assert!(desk.outbox.list().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_preview_sends_nothing() {
+    let desk = Desk::new(mail());
+    desk.hear(Opened, "a").await;
+    let event = desk.outbox.list()[0].event.clone();
+    let (message, parcels) = desk.responder.preview(event.clone()).await;
+    assert_eq!(message.unwrap().issues, ["a"]);
+    assert_eq!(parcels.iter().map(say).collect::<Vec<_>>(), ["opened a > mail"]);
+    assert_eq!(desk.outbox.list().len(), 1);
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::alert::book::{Book, Outcome};
 use crate::alert::grouping::{self, Circumstances, Group, Plan, Waiting};
@@ -26,8 +26,8 @@ use crate::model::incident::Incident;
 use crate::plugin::alert_formatter::Formatted;
 use crate::store::{Batch, Ledger};
 
-/// How long to sleep when nothing rings: a new config may change what is due.
-const LOOK_MAX: Duration = Duration::from_secs(1);
+/// How long to sleep when nothing rings: a report whose monitor has gone rings for nobody.
+const LOOK_MAX: Duration = Duration::from_secs(5);
 /// How soon to try again when the outbox has no room.
 const NO_ROOM: Duration = Duration::from_secs(1);
 /// Groups that are put into words in one step; the others in the next.
@@ -59,7 +59,7 @@ pub struct Responder {
 struct Memory {
     /// When a notice was seen first, by number.
     seen: BTreeMap<u64, u64>,
-    /// The generation whose sinks and services act.
+    /// The generation whose services were compared with the book's.
     generation: u64,
     /// Whether the outbox had no room the last time: said once.
     no_room: bool,
@@ -97,18 +97,24 @@ impl Responder {
     /// Works until it is dropped. Finishes what the last process had begun.
     pub async fn run(self: Arc<Self>) {
         self.kubesnap.restore();
+        let mut published = self.parts.live.published();
         loop {
             // Whoever rings from here on is heard, also during the step.
             let bell = self.parts.bell.notified();
             let rest = self.step().await;
-            let _ = timeout(rest, bell).await;
+            tokio::select! {
+                () = bell => {}
+                // A new config may change what is due. Without anybody who publishes there is nothing to hear.
+                Ok(()) = published.changed() => {}
+                () = sleep(rest) => {}
+            }
         }
     }
 
     /// Puts into the outbox what is due; gives how long there is nothing to do unless somebody rings.
     async fn step(&self) -> Duration {
         let generation = Arc::clone(&self.parts.live.load().generation);
-        self.take_over(&generation);
+        self.retire(&generation);
         let reminder = self.remind(&generation);
         let notices = self.parts.book.notices();
         self.kubesnap.ask_for(&notices, &generation.alerting);
@@ -240,13 +246,12 @@ impl Responder {
         memory.no_room = full;
     }
 
-    /// With a new config: its sinks are served, and incidents of services that are not watched any more are over.
-    fn take_over(&self, generation: &Generation) {
+    /// With a new config, incidents of services that are not watched any more are over.
+    fn retire(&self, generation: &Generation) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut memory.generation, generation.number) == generation.number {
             return;
         }
-        self.parts.outbox.follow(&generation.alerting);
         let watched = generation.config.services.iter().filter(|it| it.watching.probe.is_some());
         self.parts.book.retire(&watched.map(|it| it.name.as_str()).collect());
     }
