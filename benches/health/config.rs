@@ -20,6 +20,10 @@ pub(crate) struct Pace {
 pub(crate) const CALM: Pace =
     Pace { interval: "10s", unhealthy: "2s", timeout: "2s", rise: 2, fall: 3 };
 
+/// To fill windows, which hold 64 observations, in about a minute.
+pub(crate) const BRISK: Pace =
+    Pace { interval: "1s", unhealthy: "1s", timeout: "1s", rise: 2, fall: 3 };
+
 /// One bad answer is an incident.
 pub(crate) const HASTY: Pace =
     Pace { interval: "500ms", unhealthy: "200ms", timeout: "200ms", rise: 1, fall: 1 };

@@ -73,7 +73,8 @@ pub(crate) struct Stage {
     pub(crate) table: Table,
     pub(crate) services: usize,
     pub(crate) rate: u64,
-    /// Before anything is counted, and how long it is counted then.
+    /// How long windows are filled, how long nothing is counted yet, and how long it is counted.
+    pub(crate) fill: Duration,
     pub(crate) warm: Duration,
     pub(crate) length: Duration,
     pub(crate) episodes: usize,
@@ -107,7 +108,8 @@ fn measure() -> anyhow::Result<()> {
         table: Table::default(),
         services: options.services,
         rate: options.rate,
-        warm: Duration::from_secs(pick(15, 60)),
+        fill: Duration::from_secs(pick(15, 75)),
+        warm: Duration::from_secs(pick(12, 30)),
         length: Duration::from_secs(pick(20, 70)),
         episodes: usize::try_from(pick(10, 60))?,
         alerts: usize::try_from(pick(2000, 10_000))?,

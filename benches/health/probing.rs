@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{CALM, ROUTES, haproxy, services};
+use crate::config::{BRISK, CALM, ROUTES, haproxy, services};
 use crate::field::Field;
 use crate::process::{self, Folder, Gate, Listens, free_port, quantile};
 use crate::table::Goal;
@@ -11,6 +11,9 @@ use crate::{Stage, machine, rest};
 /// Per cent of a core.
 const CPU_GOAL: f64 = 2.0;
 const LATENESS_GOAL_MS: f64 = 50.0;
+
+/// Components may have to be compiled first.
+const WELL_WITHIN: Duration = Duration::from_secs(60);
 
 /// Between two probes of a service, in seconds.
 const EVERY: f64 = 10.0;
@@ -22,6 +25,12 @@ impl Stage {
         let field = Field::start(&self.machine, self.services)?;
         let (probing, idle, peer) = (Folder::new()?, Folder::new()?, Folder::new()?);
         let at = Listens::new()?;
+        let brisk = at.yaml() + &services(&field, Some(BRISK)) + ROUTES;
+        let filling = Gate::start(&self.machine, &probing, (at, &brisk))?;
+        filling.wait_well(self.services, WELL_WITHIN)?;
+        rest(self.fill);
+        drop(filling);
+        // The same state: windows are restored, and are as long as those of a gate that has run for long.
         let config = at.yaml() + &services(&field, Some(CALM)) + ROUTES;
         let gate = Gate::start(&self.machine, &probing, (at, &config))?;
         let at = Listens::new()?;
@@ -29,7 +38,7 @@ impl Stage {
         let bare = Gate::start(&self.machine, &idle, (at, &config))?;
         let config = haproxy(&field, free_port()?);
         let peer = process::haproxy(&self.machine, &peer, &config)?;
-        gate.wait_well(self.services, Duration::from_secs(60))?;
+        gate.wait_well(self.services, WELL_WITHIN)?;
         rest(self.warm);
 
         let of_all = || [gate.process.cpu_ns(), bare.process.cpu_ns(), peer.cpu_ns()];

@@ -1,5 +1,6 @@
 //! `headgate/health`: how the gate is, what it thinks of its services, and everything that is in trouble.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -13,11 +14,14 @@ use crate::alert::outbox::SinkStatus;
 use crate::generation::Gate;
 use crate::health::board::ServiceHealth;
 use crate::model::UnixMs;
-use crate::model::incident::{Incident, Snapshot};
+use crate::model::incident::{Happened, Incident, Moment, Snapshot};
 use crate::store::Condition;
 
 /// How long a core may take to say that it is alive.
 const CORE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// An answer of Kubesnap that is older says nothing about how it is now.
+const STALE_MS: u64 = 24 * 3_600_000;
 
 impl Admin {
     /// `status` is about the gate itself; how the services are stands with each of them.
@@ -88,10 +92,10 @@ impl Admin {
             stores.iter().filter_map(|(name, it)| store_trouble(name, it, !losses.is_empty()));
         let sinks = watched.outbox.sinks();
         let sinks = sinks.iter().filter_map(sink_trouble);
+        let config = Arc::clone(&self.parts.live.load().generation);
+        let cooldown = config.config.alerts.kubesnap.as_ref().map(|it| it.cooldown);
         let incidents = watched.book.incidents();
-        let snapshot = incidents.iter().filter_map(|it| Some((it, it.snapshot.as_ref()?)));
-        let snapshot =
-            snapshot.max_by_key(|it| it.0.opened_ms).and_then(|it| snapshot_trouble(it.0, it.1));
+        let snapshot = cooldown.and_then(|it| kubesnap_trouble(&incidents, it, UnixMs::now()));
         services.chain(stores).chain(sinks).chain(snapshot).collect()
     }
 }
@@ -164,16 +168,31 @@ fn store_trouble(name: &str, it: &Condition, lost: bool) -> Option<Value> {
     Some(form)
 }
 
-/// The newest snapshot, if it was none: that is how Kubesnap is.
-fn snapshot_trouble(incident: &Incident, it: &Snapshot) -> Option<Value> {
-    let (Snapshot::Failed { reason } | Snapshot::Unknown { reason }) = it else { return None };
+/// What Kubesnap answered last, if that was no snapshot: the next one is asked for by the next incident, after the cool-down.
+fn kubesnap_trouble(incidents: &[Incident], cooldown: Duration, now: UnixMs) -> Option<Value> {
+    let answered = incidents.iter().filter(|it| {
+        use Snapshot::{Failed, Taken, Unknown};
+        matches!(it.snapshot, Some(Taken { .. } | Failed { .. } | Unknown { .. }))
+    });
+    let last = answered.max_by_key(|it| it.opened_ms)?;
+    let (Snapshot::Failed { reason } | Snapshot::Unknown { reason }) = last.snapshot.as_ref()?
+    else {
+        return None;
+    };
+    let told =
+        |it: &&Moment| matches!(it.what, Happened::SnapshotFailed | Happened::SnapshotUnknown);
+    let since = last.timeline.iter().rfind(told).map_or(last.opened_ms, |it| it.at_ms);
+    if now.0.saturating_sub(since) > STALE_MS {
+        return None;
+    }
+    let cooldown = u64::try_from(cooldown.as_millis()).unwrap_or(u64::MAX);
     Some(json!({
         "kind": "kubesnap",
-        "name": incident.service.namespace,
+        "name": last.service.namespace,
         "reason": reason,
-        "since": at(incident.opened_ms),
-        "next_try": null,
-        "incident": incident.id,
+        "since": at(since),
+        "next_try": at(since.saturating_add(cooldown).max(now.0)),
+        "incident": last.id,
     }))
 }
 
@@ -206,4 +225,39 @@ pub(super) fn picked(value: &Value, names: &[&str]) -> Map<String, Value> {
     let members =
         names.iter().filter_map(|name| Some(((*name).to_owned(), value.get(*name)?.clone())));
     members.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn incident(opened_ms: u64, snapshot: &Value) -> Incident {
+        let form = json!({
+            "id": format!("i{opened_ms}"), "service": { "name": "a", "namespace": "default" }, "severity": "critical",
+            "opened-ms": opened_ms, "health": "failing", "code": "refused", "detail": "",
+            "snapshot": snapshot, "timeline": [],
+        });
+        serde_json::from_value(form).unwrap()
+    }
+
+    #[test]
+    fn kubesnap_is_as_its_last_answer_was() {
+        let taken = json!({ "state": "taken", "file": "f" });
+        let failed = json!({ "state": "failed", "reason": "status 500" });
+        let skipped = json!({ "state": "skipped", "reason": "cool-down" });
+        let cooldown = Duration::from_secs(600);
+        let trouble = |all: &[(u64, &Value)], now| {
+            let all: Vec<_> = all.iter().map(|(at, it)| incident(*at, it)).collect();
+            kubesnap_trouble(&all, cooldown, UnixMs(now))
+        };
+        assert_eq!(trouble(&[], 9), None);
+        assert_eq!(trouble(&[(5_000, &failed), (6_000, &taken)], 7_000), None);
+        assert_eq!(trouble(&[(5_000, &failed)], 5_000 + STALE_MS + 1), None);
+        // What was not asked says nothing.
+        let told = trouble(&[(4_000, &taken), (5_000, &failed), (6_000, &skipped)], 7_000).unwrap();
+        assert_eq!((&told["reason"], &told["name"]), (&json!("status 500"), &json!("default")));
+        assert_eq!(told["next_try"], "1970-01-01T00:10:05.000Z");
+        let late = trouble(&[(5_000, &failed)], 900_000).unwrap();
+        assert_eq!(late["next_try"], "1970-01-01T00:15:00.000Z");
+    }
 }

@@ -32,12 +32,11 @@ pub fn source(live: Arc<Live>) -> impl Fn() -> Gauges + Send + Sync + 'static {
 pub fn alerts(watched: Watched) -> impl Fn() -> AlertGauges + Send + Sync + 'static {
     move || {
         let sinks = watched.outbox.sinks().into_iter();
-        let incidents = watched.book.incidents();
         AlertGauges {
             sinks: sinks
                 .map(|it| SinkGauges { name: it.name, waiting: it.waiting, dead: it.dead })
                 .collect(),
-            incidents_open: incidents.iter().filter(|it| it.resolved_ms.is_none()).count(),
+            incidents_open: watched.book.open().len(),
             stores: vec![
                 ("ledger", condition_word(&watched.ledger.condition())),
                 ("journal", condition_word(&watched.journal.condition())),

@@ -27,6 +27,16 @@ pub struct Watching {
     pub labels: Vec<(String, String)>,
 }
 
+impl Watching {
+    /// The one path, canonical and without query, that passes while the gate answers for the service.
+    pub fn passing_path(&self) -> Option<&str> {
+        match &self.probe.as_ref().filter(|_| self.passes_in_maintenance)?.kind {
+            ProbeKind::Http(http) => http.path.split('?').next(),
+            ProbeKind::Tcp | ProbeKind::Grpc(_) => None,
+        }
+    }
+}
+
 /// When changes count as flapping (Icinga's rule): of the last `window` verdicts, this share were changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flap {

@@ -165,8 +165,13 @@ fn has_timeline(seen: &Value) -> Found {
     let timeline = incident["timeline"].as_array().map(Vec::as_slice).unwrap_or_default();
     let words: Vec<&str> = timeline.iter().filter_map(|it| it["what"].as_str()).collect();
     let lacks: Vec<_> = MOMENTS.iter().filter(|it| !words.contains(it)).collect();
-    let over = incident["resolved-ms"].is_u64() && lacks.is_empty();
-    only_if(over, json!(words), &format!("not over, or the timeline lacks {lacks:?}"))
+    // The first and the last words were found by the components that acted then.
+    let noticed = timeline.iter().filter(|it| it["what"] == "noticed");
+    let by: Vec<_> = noticed.filter_map(|it| it["by"].as_str()).collect();
+    let (first, last) = (digest("plain"), digest("slack-blocks"));
+    let worded = by.first() == Some(&first.as_str()) && by.last() == Some(&last.as_str());
+    let over = incident["resolved-ms"].is_u64() && lacks.is_empty() && worded;
+    only_if(over, json!(words), &format!("not over, worded by {by:?}, or without {lacks:?}"))
 }
 
 /// The entry of the watched service in a list.
@@ -209,15 +214,22 @@ mod tests {
     #[test]
     fn a_timeline_must_be_whole() {
         let of = |words: &[&str]| -> Value {
-            let lines: Vec<_> = words.iter().map(|it| json!({ "what": it })).collect();
+            let of_one = |name: &str, by: &str| json!({ "what": name, "by": digest(by) });
+            let plain = words.iter().map(|it| of_one(it, "plain"));
+            let lines: Vec<_> = plain.chain([of_one("noticed", "slack-blocks")]).collect();
             json!({ "incident": { "resolved-ms": 1, "timeline": lines } })
         };
         assert!(has_timeline(&of(&MOMENTS)).is_ok());
         for gone in MOMENTS {
+            if gone == "noticed" {
+                continue; // that is looked at by whom
+            }
             let rest: Vec<_> = MOMENTS.into_iter().filter(|it| *it != gone).collect();
             let lacks = has_timeline(&of(&rest)).unwrap_err();
             assert!(lacks.contains(gone), "{lacks}");
         }
-        assert!(has_timeline(&json!({ "timeline": [] })).is_err());
+        let rest: Vec<_> = MOMENTS.into_iter().filter(|it| *it != "noticed").collect();
+        assert!(has_timeline(&of(&rest)).is_err(), "the alert was not worded by `plain`");
+        assert!(has_timeline(&json!({ "incident": { "timeline": [] } })).is_err());
     }
 }

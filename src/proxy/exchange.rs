@@ -200,7 +200,7 @@ impl<U: Transport> Exchange<U> {
     fn look_again(&self, core: &Core, forwarding: &Forwarding) -> Option<Reject> {
         let gate = core.gate();
         let unchanged = forwarding.gate.as_ref().is_some_and(|it| Arc::ptr_eq(&gate, it));
-        if unchanged || forwarding.bypassed {
+        if unchanged || forwarding.bypassed || forwarding.passes {
             return None;
         }
         let service = &self.service.service;

@@ -207,3 +207,54 @@ fn gauges(now: &AlertGauges, page: &mut Exposition<'_>) -> fmt::Result {
         },
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::telemetry::metrics::Metrics;
+
+    use super::*;
+
+    #[test]
+    fn everything_of_alerts_is_on_the_page_once() {
+        let metrics = Metrics::new(1);
+        let alerts = metrics.alerts();
+        alerts.sink("ed").attempted(Attempted::Failed);
+        alerts.sink("ed").attempted(Attempted::Accepted);
+        alerts.delivered("ed", Duration::from_millis(250));
+        alerts.delivered("ed", Duration::from_hours(216));
+        alerts.sink("hook").died();
+        alerts.sink("hook").dropped();
+        alerts.set_source(|| AlertGauges {
+            sinks: vec![SinkGauges { name: String::from("ed"), waiting: 3, dead: 1 }],
+            incidents_open: 2,
+            stores: vec![("ledger", "failing")],
+        });
+        let text = metrics.render();
+        for line in [
+            "headgate_alerts_delivered_total{sink=\"ed\"} 2",
+            "headgate_alerts_refused_total{sink=\"hook\"} 1",
+            "headgate_alerts_dropped_total{sink=\"hook\"} 1",
+            "headgate_alerts_attempts_total{sink=\"ed\",outcome=\"accepted\"} 1",
+            "headgate_alerts_attempts_total{sink=\"ed\",outcome=\"failed\"} 1",
+            "headgate_alerts_attempts_total{sink=\"ed\",outcome=\"refused\"} 0",
+            "headgate_alert_delay_seconds_bucket{le=\"0.1\"} 0",
+            "headgate_alert_delay_seconds_bucket{le=\"0.25\"} 1",
+            "headgate_alert_delay_seconds_bucket{le=\"+Inf\"} 2",
+            "headgate_alert_delay_seconds_sum 777600.25",
+            "headgate_outbox_waiting{sink=\"ed\"} 3",
+            "headgate_outbox_dead{sink=\"ed\"} 1",
+            "headgate_incidents_open 2",
+            "headgate_store_condition{store=\"ledger\",condition=\"failing\"} 1",
+            "headgate_store_condition{store=\"ledger\",condition=\"good\"} 0",
+        ] {
+            assert!(text.lines().any(|it| it == line), "no line {line}\nin\n{text}");
+        }
+        let mut seen = BTreeSet::new();
+        for line in text.lines() {
+            let name = line.rsplit_once(' ').map_or(line, |it| it.0);
+            assert!(line.starts_with("# ") || seen.insert(name), "{name} comes twice");
+        }
+    }
+}

@@ -101,6 +101,20 @@ fn a_stand_in_fails_on_demand() {
 }
 
 #[test]
+fn whoever_breaks_a_service_can_watch_what_the_gate_does() {
+    let demo = Running::start(&[]);
+    let control = demo.address("control");
+    let of_control = |path: &str| Ask::new(control, "GET", path).send().text();
+    demo.control("/signal-engine/fail?status=500");
+    until("the alert", || of_control("/event-dispatcher/alerts").contains("signal-engine"));
+    until("the snapshot", || of_control("/kubesnap/snapshots").contains("kubesnap_default_"));
+    demo.control("/signal-engine/recover");
+    until("the resolve", || of_control("/event-dispatcher/alerts").contains("resolved"));
+    let shown = demo.scene["failure"].as_array().expect("lines");
+    assert!(shown.iter().any(|it| it["line"].as_str().is_some_and(|it| it.contains("incidents"))));
+}
+
+#[test]
 fn a_real_service_takes_the_place_of_a_stand_in() {
     let real = Upstream::http1()
         .route("/api/RELIANCE.NS", "{\"buy\":false,\"real\":true}")

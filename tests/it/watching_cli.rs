@@ -306,9 +306,10 @@ fn an_outage_is_told_by_every_command() {
         let troubles = health.field("troubles");
         let sink =
             troubles.as_array().into_iter().flatten().find(|it| it["kind"] == "sink").cloned();
-        sink.is_some_and(|it| {
+        let named = |it: Value| {
             it["name"] == "gone" && it["reason"].is_string() && it["next_try"].is_string()
-        })
+        };
+        sink.is_some_and(named) && health.field("status") == "degraded"
     });
     let drop = ["outbox", "drop", "--sink", "gone", "--number", &number, "--gate", &admin];
     let (code, out, err) = said(&drop);
@@ -450,4 +451,38 @@ fn a_recorded_window_is_a_case_that_plugin_test_runs() {
     until("they are kept", || seen(&gate) >= 4);
     let gate = gate.restart();
     until("the windows of before", || recorded(&gate) >= 4);
+}
+
+#[test]
+fn a_test_alert_tells_what_each_receiver_answered() {
+    let upstream = Upstream::http1().route("/health", r#"{"status":"OK"}"#).start();
+    let answers = |status: u16| {
+        Upstream::by(move |it| {
+            it.respond(status, "Content-Type: application/json\r\n", br#"{"status":"x"}"#)
+        })
+    };
+    let (good, bad) = (answers(200), answers(422));
+    let sinks = format!(
+        "sinks: [{{ name: good, eventDispatcher: \"{}\" }}, {{ name: bad, eventDispatcher: \"{}\" }}]",
+        good.url(),
+        bad.url()
+    );
+    let gate = watching(&upstream, &sinks);
+    let admin = url(&gate);
+    let (code, out, err) = said(&["alert", "test", "--sink", "good", "--gate", &admin]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.starts_with("ok  good"), "{out}");
+    assert_eq!((good.requests(), bad.requests()), (1, 0));
+    let (code, out, err) = said(&["alert", "test", "--gate", &admin]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(
+        out.contains("ok    good") && out.contains("FAIL  bad") && out.contains("422"),
+        "{out}"
+    );
+    let (code, _, err) = said(&["alert", "test", "--sink", "god", "--gate", &admin]);
+    assert!(code == 1 && err.contains("did you mean good?"), "{err}");
+    let audit = gate.admin_get("/api/admin/headgate/audit?limit=1").send();
+    assert_eq!(audit.field("entries.0.action"), Value::from("alert.test"));
+    // Nothing of it is left behind.
+    assert!(said(&["outbox", "list", "--gate", &admin]).1.contains("nothing waits"));
 }

@@ -1,5 +1,6 @@
 //! The handlers over a live gate without sockets: two cores that answer, services, keys, a file.
 
+mod endings;
 mod inspect;
 mod plugins;
 mod refusals;

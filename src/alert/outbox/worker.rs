@@ -95,9 +95,11 @@ async fn attempt(client: &Client, sink: &dyn Sink, parcel: &Parcel) -> (Answered
     let answered = judged(sink, &received);
     if let Answered::Refused { .. } = answered
         && let Some(plainer) = sink.plainer(parcel, received.status)
-        && let Ok(received) = client.send(outgoing(sink, parcel, plainer)).await
     {
-        return with_kind(judged(sink, &received));
+        return match client.send(outgoing(sink, parcel, plainer)).await {
+            Ok(received) => with_kind(judged(sink, &received)),
+            Err(error) => failed(&error),
+        };
     }
     with_kind(answered)
 }

@@ -254,7 +254,7 @@ impl fmt::Debug for Control {
 }
 
 fn index() -> Answer {
-    let body = b"headgate admin listener\n\n/api/admin/maintenance/status|on|off\n/api/admin/headgate/...\n";
+    let body = b"headgate admin listener\n\n/api/admin/maintenance/status|on|off\n/api/admin/headgate/...\n/api/admin/headgate/openapi.json\n";
     let answer = Answer { status: 200, headers: Vec::new(), body: body.to_vec() };
     answer.with("Content-Type", "text/plain; charset=utf-8").with("Cache-Control", "no-store")
 }

@@ -227,6 +227,9 @@ impl Witness for Notes<'_> {
                     window.reason.as_ref().map_or_else(String::new, |it| format!(": {it}"));
                 self.report.coverage = Some(format!("in maintenance{reason}"));
             }
+            Step::Passes(_) => {
+                self.report.coverage = Some("in maintenance, but its health passes".to_owned());
+            }
             Step::Open => self.report.coverage = Some("covered, no maintenance is on".to_owned()),
             Step::Exempt => self.report.coverage = Some("exempt from maintenance".to_owned()),
             Step::Demanded(scope, because) => self.needed(scope, *because),

@@ -41,6 +41,9 @@ struct On {
     /// End by itself after this time: 90s, 30m, 2h.
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
+    /// End by itself when its services are well again; for services with a probe that do not follow the mode themselves.
+    #[arg(long)]
+    until_healthy: bool,
     /// Why; shown in the status and kept in the audit file.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -88,6 +91,7 @@ async fn call(what: &What) -> Result<serde_json::Value, Failure> {
             for (name, value) in options {
                 query.extend(value.iter().map(|it| (name, it.as_str())));
             }
+            query.extend(on.until_healthy.then_some(("until", "healthy")));
             let patience = if on.drain.is_some() {
                 // The gate waits for 5 minutes at most, and refuses to be asked for more.
                 PATIENCE + Duration::from_mins(5)

@@ -46,6 +46,13 @@ fn text(out: &mut impl Write, answer: &Value) -> std::io::Result<()> {
     let status = string(answer, "/status").unwrap_or_default();
     let all = answer.get("all").unwrap_or(answer);
     writeln!(out, "maintenance is {status} for {}{}", subject(answer), window(all))?;
+    let ending = answer.get("ending").and_then(Value::as_array);
+    let ending: Vec<String> =
+        ending.into_iter().flatten().filter_map(Value::as_str).map(clean).collect();
+    if !ending.is_empty() {
+        let names = ending.join(", ");
+        writeln!(out, "  {names}: covered until it has noticed, a minute at most")?;
+    }
     for service in answer.get("services").and_then(Value::as_array).into_iter().flatten() {
         let Some(name) = string(service, "/name") else { continue };
         let state = string(service, "/maintenance").unwrap_or_default();
@@ -83,9 +90,12 @@ fn subject(answer: &Value) -> String {
 
 fn window(form: &Value) -> String {
     let Some(since) = string(form, "/since") else { return String::new() };
-    let end = match string(form, "/until") {
-        Some(until) => format!("until {until}"),
-        None => "until it is switched off".to_owned(),
+    let healthy = form.get("until_healthy").and_then(Value::as_bool).unwrap_or_default();
+    let end = match (string(form, "/until"), healthy) {
+        (Some(until), false) => format!("until {until}"),
+        (Some(until), true) => format!("until all is well again or {until}"),
+        (None, true) => "until all is well again".to_owned(),
+        (None, false) => "until it is switched off".to_owned(),
     };
     let by = string(form, "/by").map(|it| format!(", by {it}")).unwrap_or_default();
     let reason = string(form, "/reason").map(|it| format!(": {it}")).unwrap_or_default();

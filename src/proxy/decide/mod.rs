@@ -11,7 +11,7 @@ use crate::generation::routes::{Found, takes};
 use crate::generation::{Gate, Generation, LiveService};
 use crate::maintenance::Window;
 use crate::model::{Access, Coverage, SCOPE_ADMIN, SCOPE_BYPASS, UnixMs};
-use crate::proxy::decide::preflight::preflight_for;
+use crate::proxy::decide::preflight::{could_act, preflight_for};
 use crate::proxy::reject::Reject;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
@@ -54,6 +54,8 @@ pub struct Forward<'g, 'a> {
     pub key: Option<&'g KeyEntry>,
     /// Passed a maintenance by scope `maintenance:bypass`.
     pub bypassed: bool,
+    /// Asks for the health of a service that lets this pass in maintenance, whether one is on or not.
+    pub passes: bool,
     /// A CORS preflight, which passes without what the request to come must have.
     pub preflight: bool,
 }
@@ -91,6 +93,8 @@ pub enum Step<'s> {
     Routed(&'s Route, Origin),
     /// The service's maintenance is on.
     Covered(&'s Window),
+    /// It is on, and the path is that of the service's health, which passes.
+    Passes(&'s Window),
     /// The service is covered, and no maintenance is on.
     Open,
     /// The service does not obey maintenance.
@@ -170,6 +174,7 @@ pub fn decide_before<'g, 'a>(
                     path,
                     key: passed.key,
                     bypassed: passed.bypassed,
+                    passes: passed.passes,
                     preflight: asked.preflight_for.is_some(),
                 }),
                 Err(Stopped::Preflight) => Decision::Preflight,
@@ -208,6 +213,7 @@ struct Passed<'g> {
     service: &'g Arc<LiveService>,
     key: Option<&'g KeyEntry>,
     bypassed: bool,
+    passes: bool,
 }
 
 enum Stopped {
@@ -297,7 +303,8 @@ impl<'g> Asked<'g, '_, '_> {
         };
         // A public path looks at a key only if there is one; every other path pays for the look anyhow.
         let key = self.head.api_key.and_then(|_| self.key());
-        let window = self.window(service, witness);
+        let passes = self.passes(path, service);
+        let window = self.window(service, passes, witness);
         let preflight = self.preflight_for.is_some();
         let bypassed = match window {
             Some(_) if preflight => return Err(Stopped::Preflight),
@@ -309,24 +316,40 @@ impl<'g> Asked<'g, '_, '_> {
             window => window.is_some(),
         };
         if preflight {
-            return Ok(Passed { service, key: None, bypassed });
+            return Ok(Passed { service, key: None, bypassed, passes });
         }
         witness.saw(&Step::Key(key));
         self.admit(path, target, key, witness).map_err(Stopped::Refused)?;
         if target.origin != Origin::AdminService || takes(target.route, self.head.method) {
-            return Ok(Passed { service, key, bypassed });
+            return Ok(Passed { service, key, bypassed, passes });
         }
         Err(Stopped::Refused(Reject::MethodNotAllowed { allow: ADMIN_METHODS.to_owned() }))
     }
 
-    fn window(&self, service: &'g LiveService, witness: &mut impl Witness) -> Option<&'g Window> {
+    /// What holds the request back; nothing does where it passes.
+    fn window(
+        &self,
+        service: &'g LiveService,
+        passes: bool,
+        witness: &mut impl Witness,
+    ) -> Option<&'g Window> {
         if service.service.coverage == Coverage::Exempt {
             witness.saw(&Step::Exempt);
             return None;
         }
         let window = self.gate.modes.covers(&service.service.name, self.now);
-        witness.saw(&window.map_or(Step::Open, Step::Covered));
-        window
+        let step = if passes { Step::Passes } else { Step::Covered };
+        witness.saw(&window.map_or(Step::Open, step));
+        window.filter(|_| !passes)
+    }
+
+    /// Whether it asks for the health of a service that lets this pass: the probe's very path, and nothing that could act.
+    fn passes(&self, path: &str, service: &LiveService) -> bool {
+        let watching = &service.service.watching;
+        watching.passes_in_maintenance
+            && matches!(self.head.method, "GET" | "HEAD")
+            && watching.passing_path() == Some(path)
+            && !could_act(self.head)
     }
 
     /// The key must have every scope that the path demands, by whatever reading.

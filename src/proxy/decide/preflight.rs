@@ -16,10 +16,14 @@ pub(super) fn preflight_for<'a>(head: &RequestHead<'a>) -> Option<&'a str> {
     }
     head.first(Class::Origin)?;
     let asked = head.first(Class::CorsMethod)?;
-    let acts = head.upgrade.is_some()
+    (!could_act(head)).then(|| str::from_utf8(asked).unwrap_or_default())
+}
+
+/// Whether it has something with which a request whose method only asks could do more than that.
+pub(super) fn could_act(head: &RequestHead<'_>) -> bool {
+    head.upgrade.is_some()
         || !matches!(head.framing, Framing::None | Framing::Length(0))
-        || head.fields.iter().any(|it| is_override(it.name));
-    (!acts).then(|| str::from_utf8(asked).unwrap_or_default())
+        || head.fields.iter().any(|it| is_override(it.name))
 }
 
 fn is_override(name: &str) -> bool {

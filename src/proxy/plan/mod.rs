@@ -101,6 +101,8 @@ pub struct Forwarding {
     /// The key's scopes, where a tunnel may come of it.
     pub scopes: Vec<String>,
     pub bypassed: bool,
+    /// Whether maintenance does not hold it back.
+    pub passes: bool,
     pub upgrade: bool,
     pub expect_continue: bool,
     pub version: Version,
@@ -266,6 +268,7 @@ impl<'a> Seen<'_, 'a> {
                 None => Vec::new(),
             },
             bypassed: forward.bypassed,
+            passes: forward.passes,
             upgrade: self.head.upgrade.is_some(),
             expect_continue: self.head.expect_continue,
             version: self.head.version,

@@ -17,8 +17,8 @@ use crate::store::journal::{Latest, Observation, SavedState, Wanted};
 
 /// How long observations are kept: the day that a replay wants, and a margin.
 const KEPT_MS: u64 = 25 * 60 * 60 * 1_000;
-/// Bytes of keys and values; the file is about half as large again, because pages are not full.
-const BYTES_MAX: u64 = 160 * 1024 * 1024;
+/// Bytes of keys and values; the file is about an eighth larger.
+const BYTES_MAX: u64 = 224 * 1024 * 1024;
 /// Rows that are trimmed in one transaction beyond twice what it writes: a clock that jumps does not empty the journal at once.
 const TRIM: usize = 64;
 /// Rows that are looked at to find the newest of each service.

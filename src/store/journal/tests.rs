@@ -155,7 +155,7 @@ fn old_ones_are_trimmed_in_small_steps() {
     assert_eq!(left(&db), 11);
     let bytes = facts.bytes;
     // Too many bytes: the oldest go, whatever their age.
-    facts.bytes += 160 * 1024 * 1024;
+    facts.bytes += 224 * 1024 * 1024;
     (facts, _) = rows::write(&db, facts, &taken(vec![seen("a", now + 1)]), now).unwrap();
     assert_eq!((left(&db), facts.bytes), (0, 0));
     assert!(bytes > 0);

@@ -1,1 +1,48 @@
-//! The disk fills while alerts are made.
+//! A disk that fills: alerts go out all the same, the gate says so, and what was kept back is durable once there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::scene::Scene;
+use super::world::check;
+use crate::support::{Gateway, until};
+
+#[test]
+fn a_full_disk_keeps_no_alert_back_and_loses_none() {
+    let scene = Scene::new(1);
+    let setup = scene.setup().on_a_small_disk();
+    let mut gate = Gateway::start_in(setup, Arc::clone(&scene.dir));
+    until("all is watched and the ledger is good", || {
+        gate.metric("headgate_store_condition", "store=\"ledger\",condition=\"good\"") > 0.5
+            && store(&gate)["state"] == json!("good")
+    });
+    gate.disk_ends(Some(0));
+    scene.sick[0].store(true, Ordering::SeqCst);
+    until("the alert goes out", || said(&scene, "opened") == 1);
+    until("the store is said to fail", || store(&gate)["state"] == json!("failing"));
+    let store_now = store(&gate);
+    assert!(store_now["pending"].as_u64() > Some(0), "{store_now}");
+    assert!(store_now["reason"].as_str().is_some_and(|it| !it.is_empty()), "{store_now}");
+    assert!(store_now["next_try"].is_string(), "{store_now}");
+    assert!(
+        gate.metric("headgate_store_condition", "store=\"ledger\",condition=\"failing\"") > 0.5
+    );
+    gate.disk_ends(None);
+    until("it is durable after all", || store(&gate)["state"] == json!("good"));
+    // The next process knows of the incident: it is not told again, and its end is.
+    gate.kill9();
+    drop(gate);
+    scene.finish(0);
+}
+
+fn store(gate: &Gateway) -> Value {
+    gate.admin_get("/api/admin/headgate/outbox").send().expect_status(200).field("store")
+}
+
+fn said(scene: &Scene, what: &str) -> usize {
+    let received = scene.received();
+    check(&received);
+    received.iter().filter(|it| it.what == what).count()
+}

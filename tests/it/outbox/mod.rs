@@ -3,4 +3,5 @@
 mod full;
 mod kill;
 mod receivers;
+mod scene;
 mod world;

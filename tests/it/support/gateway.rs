@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, Signal as Kill, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal as Kill, kill_process, prlimit};
 use serde_json::Value;
 
 use super::client::{Broken, RawClient, Response};
@@ -221,6 +221,13 @@ impl Gateway {
         kib * 1024
     }
 
+    /// From now on no file can be written beyond so many bytes (`None`: as far as the disk goes): what a full disk does,
+    /// without a disk of its own.
+    pub(crate) fn disk_ends(&self, bytes: Option<u64>) {
+        let (pid, new) = (Pid::from_child(&self.child), Rlimit { current: bytes, maximum: None });
+        prlimit(Some(pid), Resource::Fsize, new).expect("limits of a child can be set");
+    }
+
     fn kill(&self, signal: Kill) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("our child lives");
@@ -290,16 +297,21 @@ pub(crate) fn pipe_at(path: &Path) {
 
 fn command(setup: &Setup, dir: &Path, inherited: Option<TcpListener>) -> Command {
     let binary = env!("CARGO_BIN_EXE_headgate");
-    let mut command = match inherited {
+    let mut command = match (inherited, setup.first) {
         // Without unsafe code a child gets a socket as its standard input; the shell moves it to where systemd puts it.
-        Some(listener) => {
+        (Some(listener), _) => {
             let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"";
             let mut shell = Command::new("sh");
             shell.args(["-c", script, "sh", binary]);
             shell.stdin(Stdio::from(OwnedFd::from(listener)));
             shell
         }
-        None => Command::new(binary),
+        (None, Some(first)) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("{first}; exec \"$@\""), "sh", binary]);
+            shell
+        }
+        (None, None) => Command::new(binary),
     };
     match &setup.arguments {
         Some(arguments) => command.args(arguments),

@@ -14,6 +14,8 @@ pub(crate) struct Setup {
     pub(crate) inherited: Option<TcpListener>,
     /// Arguments in place of `run FILE`.
     pub(crate) arguments: Option<Vec<String>>,
+    /// A line of shell before the gate.
+    pub(crate) first: Option<&'static str>,
     /// Nobody reads the gate's standard output.
     pub(crate) deaf: bool,
     /// The config file below the gate's folder, when the test lays it out itself.
@@ -48,12 +50,17 @@ impl Setup {
     }
 
     /// One more service at a URL.
-    pub(crate) fn service_at(mut self, name: &str, url: &str, more: &str) -> Self {
+    pub(crate) fn service_at(self, name: &str, url: &str, more: &str) -> Self {
+        self.service_at_all(name, &[url.to_owned()], more)
+    }
+
+    /// One more service with several upstreams.
+    pub(crate) fn service_at_all(mut self, name: &str, urls: &[String], more: &str) -> Self {
         // Tests of other things compile no plugins, and no second generation follows the first.
         let health = if more.contains("health:") { "" } else { ", health: { policy: native }" };
         let more = format!("{more}{health}");
         let more = more.trim_start_matches(',');
-        self.services.push(format!("{name}: {{ upstreams: [\"{url}\"], {more} }}"));
+        self.services.push(format!("{name}: {{ upstreams: {urls:?}, {more} }}"));
         self
     }
 
@@ -108,6 +115,12 @@ impl Setup {
     /// The data listener is inherited as `LISTEN_FDS` has it.
     pub(crate) fn inherit(mut self, listener: TcpListener) -> Self {
         self.inherited = Some(listener);
+        self
+    }
+
+    /// Its disk may be full: `Gateway::disk_ends` does not kill it.
+    pub(crate) fn on_a_small_disk(mut self) -> Self {
+        self.first = Some("trap '' XFSZ");
         self
     }
 

@@ -1,18 +1,17 @@
 //! Order, waits, room and give-up by rule; sockets are in `tests/it/outbox.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod course;
+mod shelf;
+
 use std::time::Duration;
 
-use proptest::prelude::{any, prop, proptest};
 use tokio::time::Instant;
 
 use crate::alert::outbox::queue::Queue;
-use crate::alert::outbox::shelf::Shelf;
 use crate::alert::outbox::trouble::{Now, Why};
-use crate::alert::outbox::{Chosen, Parcel, State, row};
+use crate::alert::outbox::{Parcel, State};
 use crate::alert::sinks::tests::parcel;
 use crate::model::alert::Phase;
-use crate::store::{Batch, Op, Table};
 
 const T0: u64 = 1_795_502_400_000;
 const GIVE_UP: Duration = Duration::from_hours(24);
@@ -253,181 +252,4 @@ fn one_that_is_dropped_on_its_way_leaves_no_trace() {
     assert!(!queue.accepted(1));
     assert!(queue.again(2, &why(None), now).is_none());
     assert!(queue.is_idle() && queue.len() == 0 && queue.waiting() == 0);
-}
-
-#[derive(Clone, Debug)]
-struct Step {
-    incidents: BTreeSet<u8>,
-    phase: u8,
-    outcomes: Vec<u8>,
-}
-
-fn phase(number: u8) -> Phase {
-    [Phase::Opened, Phase::Updated, Phase::Resolved, Phase::Test][usize::from(number % 4)]
-}
-
-proptest! {
-    /// Whatever the receiver answers: nothing is lost, nothing of one incident overtakes, four fly at most, and it ends.
-    #[test]
-    fn any_course_keeps_the_promises(
-        steps in prop::collection::vec(
-            (prop::collection::btree_set(0..5_u8, 1..3), any::<u8>(), prop::collection::vec(0..4_u8, 0..4)),
-            1..30,
-        ),
-        drops in prop::collection::vec(0..40_u64, 0..3),
-        retries in prop::collection::vec(0..40_u64, 0..3),
-    ) {
-        let steps: Vec<Step> = steps
-            .into_iter()
-            .map(|(incidents, phase, outcomes)| Step { incidents, phase, outcomes })
-            .collect();
-        course(&steps, &drops, &retries);
-    }
-}
-
-fn course(steps: &[Step], drops: &[u64], retries: &[u64]) {
-    let mut now = clock();
-    let mut queue = Queue::default();
-    let mut left: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    let incidents_of = |number: u64| &steps[usize::try_from(number - 1).unwrap()].incidents;
-    for (number, it) in (1..).zip(steps) {
-        let names: Vec<String> = it.incidents.iter().map(u8::to_string).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        queue.add(about(number, &names, phase(it.phase)), false, now);
-        left.insert(number, it.outcomes.clone());
-    }
-    let (mut flying, mut over, mut turn) = (BTreeSet::new(), BTreeSet::new(), 0_u64);
-    while queue.waiting() > 0 {
-        turn += 1;
-        assert!(turn < 3000, "it does not end");
-        if retries.contains(&turn) {
-            // Only the dead: one that waits is merely tried at once.
-            let first = queue.dead().first().copied();
-            first.and_then(|it| queue.retry(it, now));
-        }
-        for number in take(&mut queue, now) {
-            let earlier = queue.parcels().map(|it| it.number).filter(|it| *it < number);
-            for other in earlier.filter(|it| !dead_now(&queue, *it)) {
-                let shared = incidents_of(other).intersection(incidents_of(number)).count();
-                assert_eq!(shared, 0, "{number} overtakes {other}");
-            }
-            assert!(flying.insert(number));
-        }
-        assert!(flying.len() <= 4);
-        let Some(number) = flying.pop_first() else {
-            let next = queue.next().expect("something is due some time");
-            now = after(now, next.saturating_duration_since(now.at));
-            continue;
-        };
-        if drops.contains(&number) {
-            queue.gone(number);
-            over.insert(number);
-        }
-        match left.get_mut(&number).and_then(Vec::pop) {
-            None | Some(0) => {
-                if queue.accepted(number) {
-                    queue.gone(number);
-                    assert!(over.insert(number));
-                }
-            }
-            Some(1) => drop(queue.refused(number, "no", now)),
-            Some(2) => drop(queue.again(number, &why(Some(9)), now)),
-            Some(_) => drop(queue.again(number, &why(None), now)),
-        }
-    }
-    let kept: BTreeSet<u64> = queue.parcels().map(|it| it.number).collect();
-    assert_eq!(&kept, queue.dead());
-    let all: BTreeSet<u64> = left.keys().copied().collect();
-    assert_eq!(kept.union(&over).copied().collect::<BTreeSet<u64>>(), all);
-}
-
-fn dead_now(queue: &Queue, number: u64) -> bool {
-    queue.dead().contains(&number)
-}
-
-fn shelf(rows_max: usize) -> Shelf {
-    let mut shelf = Shelf::default();
-    shelf.rows_max = rows_max;
-    shelf
-}
-
-fn put(shelf: &mut Shelf, phases: &[Phase], now: Now) -> (Batch, Vec<Parcel>, Vec<u64>) {
-    let mut batch = Batch::default();
-    let made = |(at, phase): (usize, &Phase)| parcel("ed", 0, &format!("i{at}"), *phase);
-    let parcels = phases.iter().enumerate().map(made).collect();
-    let placed = shelf.put(&mut batch, parcels, now);
-    let dropped = placed.dropped.iter().map(|it| it.number).collect();
-    (batch, placed.back, dropped)
-}
-
-#[test]
-fn updates_make_room_then_the_dead_and_never_what_opens_or_ends() {
-    let now = clock();
-    let (open, update, end) = (Phase::Opened, Phase::Updated, Phase::Resolved);
-    let mut shelf = shelf(4);
-    put(&mut shelf, &[open, update, end, update], now);
-    shelf.release(true, now);
-    shelf.queues.get_mut("ed").unwrap().refused(3, "no", now);
-    let (batch, back, dropped) = put(&mut shelf, &[open, end], now);
-    assert_eq!((back.len(), dropped), (0, vec![2, 4]));
-    assert!(batch.0.contains(&Op::Delete(Table::Outbox, row("ed", 2))));
-    let (_, back, dropped) = put(&mut shelf, &[open], now);
-    assert_eq!((back.len(), dropped), (0, vec![3]));
-    for phase in [open, update, end] {
-        let (batch, back, dropped) = put(&mut shelf, &[phase], now);
-        assert_eq!((back.len(), dropped.len(), batch.is_empty()), (1, 0, true));
-    }
-}
-
-#[test]
-fn nothing_goes_before_its_batch_is_written() {
-    let now = clock();
-    let mut shelf = shelf(100);
-    // Two calls fill one batch, a third another.
-    let mut batch = Batch::default();
-    shelf.put(&mut batch, vec![parcel("ed", 0, "a", Phase::Opened)], now);
-    shelf.put(&mut batch, vec![parcel("ed", 0, "b", Phase::Opened)], now);
-    put(&mut shelf, &[Phase::Opened], now);
-    let taken = |shelf: &mut Shelf| take(shelf.queues.get_mut("ed").unwrap(), now);
-    assert_eq!(taken(&mut shelf), [] as [u64; 0]);
-    shelf.release(true, now);
-    assert_eq!(taken(&mut shelf), [1, 2]);
-    shelf.release(false, after(now, Duration::from_secs(4)));
-    assert_eq!(taken(&mut shelf), [] as [u64; 0]);
-    // Nobody says that the second is written: it goes after a while.
-    shelf.release(false, after(now, Duration::from_secs(5)));
-    assert_eq!(taken(&mut shelf), [3]);
-}
-
-#[test]
-fn numbers_go_on_and_a_batch_holds_what_they_are() {
-    let now = clock();
-    let mut shelf = shelf(100);
-    shelf.restore(parcel("ed", 41, "a", Phase::Opened), now);
-    let (batch, _, _) = put(&mut shelf, &[Phase::Opened], now);
-    let rows = batch.0.iter().map(|it| match it {
-        Op::Put(table, key, _) | Op::Delete(table, key) => (*table, key.as_str()),
-    });
-    let rows = rows.collect::<Vec<_>>();
-    let number = row("ed", 42);
-    assert_eq!(rows, [(Table::Outbox, number.as_str()), (Table::Meta, "outbox-next-number")]);
-}
-
-#[test]
-fn sinks_that_are_gone_are_shown_as_long_as_they_have_rows() {
-    let now = clock();
-    let mut shelf = shelf(100);
-    put(&mut shelf, &[Phase::Opened, Phase::Opened], now);
-    shelf.release(true, now);
-    let status = &shelf.status()[0];
-    assert_eq!((status.name.as_str(), status.kind, status.waiting), ("ed", "gone", 2));
-    let mut batch = Batch::default();
-    shelf.queues.get_mut("ed").unwrap().refused(2, "no", now);
-    assert_eq!(shelf.retry(&Chosen::AllDead(Some(String::from("other"))), &mut batch, now), 0);
-    assert_eq!(shelf.retry(&Chosen::AllDead(None), &mut batch, now), 1);
-    for number in [1, 2] {
-        let one = Chosen::One(String::from("ed"), number);
-        assert_eq!(shelf.drop_chosen(&one, &mut batch).len(), 1);
-    }
-    assert!(shelf.status().is_empty());
 }
