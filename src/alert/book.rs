@@ -277,14 +277,14 @@ impl Reporter for Book {
         let has_notice = state.last > before;
         let written = self.write(&mut state, Batch::default());
         drop(state);
+        // Words are found while the disk works: parcels are written after this, and go out when they are written.
+        if has_notice {
+            self.bell.notify_one();
+        }
         Box::pin(async move {
             let outcome = written.await;
             crash_point("report-after");
             self.written(outcome);
-            // Not before it is durable, or known not to be: what is told must survive.
-            if has_notice {
-                self.bell.notify_one();
-            }
         })
     }
 }
