@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use headgate::store::journal::Journal as _;
 use headgate::store::journal::ring::RedbJournal;
-use serde_json::Value;
 
 use crate::plugin::assemble::Guest;
 use crate::plugin::stand::{Stand, status};

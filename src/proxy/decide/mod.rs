@@ -11,7 +11,7 @@ use crate::config::Route;
 use crate::generation::routes::{Found, takes};
 use crate::generation::{Gate, Generation, LiveService};
 use crate::maintenance::Window;
-use crate::model::{Access, Coverage, SCOPE_ADMIN, SCOPE_BYPASS, UnixMs};
+use crate::model::{Access, SCOPE_ADMIN, SCOPE_BYPASS, UnixMs};
 use crate::proxy::decide::preflight::preflight_for;
 use crate::proxy::reject::Reject;
 use crate::semantics::forwarded::Client;
