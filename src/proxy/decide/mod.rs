@@ -1,6 +1,7 @@
 //! One synchronous pure function decides on every request, whatever the protocol or tool.
 
 mod preflight;
+mod witness;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::proxy::reject::Reject;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
 use crate::semantics::path::{canonical, could_reach};
+
+pub use crate::proxy::decide::witness::{Because, Origin, Step, Witness};
 
 /// Where trusted proxies ask; matched by the path alone, since Caddy appends the client's query.
 pub const FORWARD_AUTH: &str = "/forward-auth";
@@ -68,63 +71,6 @@ pub struct AdminCall<'g> {
     pub endpoint: String,
     /// Name of the admitted key; always one with scope `admin`, `None` only for the keyless status.
     pub actor: Option<&'g str>,
-}
-
-/// Hears what a decision rests on, step by step (`explain`). The request path uses `()`, which costs nothing.
-pub trait Witness {
-    /// One step.
-    fn saw(&mut self, step: &Step<'_>);
-}
-
-impl Witness for () {
-    fn saw(&mut self, _step: &Step<'_>) {}
-}
-
-/// One step on the way to a decision.
-#[derive(Clone, Debug)]
-pub enum Step<'s> {
-    /// The path that counts.
-    Canonical(&'s str),
-    /// A CORS preflight: passes without a key.
-    Preflight,
-    /// The path is answered by the gate itself.
-    Own(&'s str),
-    /// The path belongs to this route.
-    Routed(&'s Route, Origin),
-    /// The service's maintenance is on.
-    Covered(&'s Window),
-    /// It is on, and the path is that of the service's health, which passes.
-    Passes(&'s Window),
-    /// The service is covered, and no maintenance is on.
-    Open,
-    /// The service does not obey maintenance.
-    Exempt,
-    /// A key with this scope is needed.
-    Demanded(&'s str, Because<'s>),
-    /// The key that was admitted; `None`: none, or not a valid one.
-    Key(Option<&'s KeyEntry>),
-}
-
-/// Where a route comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Index in `config.routes`.
-    Config(usize),
-    /// The config's admin service.
-    AdminService,
-    /// Its health, which is public.
-    AdminHealth,
-}
-
-/// Why a scope is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Because<'s> {
-    /// The route says so.
-    Route,
-    /// The path is under the admin prefix.
-    AdminPrefix,
-    /// A server could read the path as one under this protected path.
-    CouldReach(&'s str),
 }
 
 /// Decides. Looks at nothing but its arguments.
