@@ -115,8 +115,7 @@ impl Parts {
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
-        let watching =
-            Watching::build(&live, &generation.config.state_dir, proofs.plugins(), &metrics);
+        let watching = Watching::build(&live, proofs.plugins(), &metrics);
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),

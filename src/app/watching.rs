@@ -1,6 +1,5 @@
 //! The health and alert path of a process: stores, book, outbox, responder, monitors; built here and handed to each other.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,14 +42,10 @@ pub struct Watching {
 
 impl Watching {
     /// Builds the parts; opens the stores beside the start, never on it.
-    pub fn build(
-        live: &Arc<Live>,
-        state_dir: &Path,
-        plugins: Arc<Plugins>,
-        metrics: &Metrics,
-    ) -> Self {
-        let ledger: Arc<dyn Ledger> = RedbLedger::open(state_dir);
-        let journal: Arc<dyn Journal> = RedbJournal::open(state_dir);
+    pub fn build(live: &Arc<Live>, plugins: Arc<Plugins>, metrics: &Metrics) -> Self {
+        let state_dir = live.load().generation.config.state_dir.clone();
+        let ledger: Arc<dyn Ledger> = RedbLedger::open(&state_dir);
+        let journal: Arc<dyn Journal> = RedbJournal::open(&state_dir);
         let (board, bell) = (Arc::new(Board::default()), Arc::new(Notify::new()));
         let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
         let outbox = Outbox::new(Arc::clone(&ledger), Arc::clone(&book), Arc::clone(&board));

@@ -74,7 +74,7 @@ pub const WATCHING: Watching = Watching {
     probe: None,
     rise: 2,
     fall: 3,
-    flap: Flap { window: 20, high: 50, low: 25 },
+    flap: Flap { window: 20, high: 30, low: 20 },
     severity: Severity::Critical,
     namespace: None,
     follows_maintenance: false,

@@ -71,7 +71,7 @@ pub(super) enum Loudness {
 #[serde(
     rename_all = "camelCase",
     deny_unknown_fields,
-    expecting = "a mapping, for example `{ window: 20, high: 50, low: 25 }`"
+    expecting = "a mapping, for example `{ window: 20, high: 30, low: 20 }`"
 )]
 pub(super) struct Flap {
     /// Verdicts that are looked at.

@@ -6,6 +6,8 @@ mod cli;
 mod compile;
 mod deaf;
 mod demo;
+mod durable;
+mod endings;
 mod filter;
 mod forward_auth;
 mod headers;

@@ -306,9 +306,10 @@ fn an_outage_is_told_by_every_command() {
         let troubles = health.field("troubles");
         let sink =
             troubles.as_array().into_iter().flatten().find(|it| it["kind"] == "sink").cloned();
-        sink.is_some_and(|it| {
+        let named = |it: Value| {
             it["name"] == "gone" && it["reason"].is_string() && it["next_try"].is_string()
-        })
+        };
+        sink.is_some_and(named) && health.field("status") == "degraded"
     });
     let drop = ["outbox", "drop", "--sink", "gone", "--number", &number, "--gate", &admin];
     let (code, out, err) = said(&drop);

@@ -229,3 +229,39 @@ impl State {
         Ok(Recorded { of: Judged { facts, rules }, settings, observations })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_the_gates_or_those_of_a_config_that_says_nothing() {
+        let preset = of_config(&defaults::WATCHING, None);
+        assert_eq!(rules(&Value::Null), preset);
+        assert_eq!(rules(&json!({ "rise": "x", "fall": -1, "severity": "loud" })), preset);
+        let told = json!({
+            "rise": 1, "fall": 9, "flapWindow": 30, "flapHigh": 60, "flapLow": 20, "severity": "warning",
+            "staleMaintenanceMs": 5,
+        });
+        let expected = Rules {
+            rise: 1,
+            fall: 9,
+            flap: Flap { window: 30, high: 60, low: 20 },
+            severity: Severity::Warning,
+            stale_maintenance_ms: 5,
+        };
+        assert_eq!(rules(&told), expected);
+    }
+
+    #[test]
+    fn a_copy_is_removed_with_its_owner() {
+        let folder = crate::maintenance::store::tests::Folder::new();
+        assert!(copied(folder.path()).is_err());
+        std::fs::write(folder.path().join(FILE), b"x").unwrap();
+        let copy = copied(folder.path()).unwrap_or_else(|it| panic!("{it}"));
+        let path = copy.0.clone();
+        assert!(path.join(FILE).is_file());
+        drop(copy);
+        assert!(!path.exists());
+    }
+}

@@ -81,6 +81,14 @@ pub struct Monitor {
 /// Where a tracker stands, for the monitor that follows one which failed.
 pub type Kept = Arc<Mutex<Track>>;
 
+/// What one tick came to.
+struct Round {
+    judged: Judged,
+    service: ServiceFacts,
+    at_ms: u64,
+    samples: Vec<Sample>,
+}
+
 /// A prober and what it was made of.
 #[derive(Debug)]
 struct Ready {
@@ -190,7 +198,8 @@ impl Monitor {
         let facts = self.facts(&place.service);
         let now_ms = UnixMs::now().0;
         let judged = self.judge(&place, facts.clone(), now_ms).await;
-        self.conclude(judged, &place, facts, now_ms, samples).await;
+        let round = Round { judged, service: facts, at_ms: now_ms, samples };
+        self.conclude(round, &place).await;
         let asked = self.verdict.as_ref().and_then(|it| it.next_check_ms);
         self.pause(probe, asked, &place)
     }
@@ -288,15 +297,8 @@ impl Monitor {
     }
 
     /// Takes a verdict in: tracker, report, board, journal.
-    async fn conclude(
-        &mut self,
-        judged: Judged,
-        place: &Place,
-        service: ServiceFacts,
-        at_ms: u64,
-        samples: Vec<Sample>,
-    ) {
-        let Judged { verdict, by, .. } = judged;
+    async fn conclude(&mut self, round: Round, place: &Place) {
+        let Round { judged: Judged { verdict, by, .. }, service, at_ms, samples } = round;
         self.by = by.map(|it| it.to_string());
         let before = self.track.health;
         let seen = Seen {
@@ -331,8 +333,8 @@ impl Monitor {
         };
         self.reason = Some(format!("not probed: {why}"));
         let judged = nothing_said(CANNOT_PROBE, &format!("it cannot be probed: {why}"));
-        let facts = self.facts(&place.service);
-        self.conclude(judged, place, facts, UnixMs::now().0, Vec::new()).await;
+        let (service, at_ms) = (self.facts(&place.service), UnixMs::now().0);
+        self.conclude(Round { judged, service, at_ms, samples: Vec::new() }, place).await;
         self.pause(probe, None, place)
     }
 

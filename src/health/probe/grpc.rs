@@ -320,3 +320,49 @@ impl Drop for Ends {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Serving, message, request, serving, varint};
+
+    #[test]
+    fn numbers_end_within_ten_bytes() {
+        for (bytes, number) in [
+            (&[0x00][..], Some(0)),
+            (&[0x7f], Some(127)),
+            (&[0xac, 0x02, 0xff], Some(300)),
+            (&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01], Some(u64::MAX)),
+            (&[0xff; 11], None),
+            (&[0x80], None),
+            (&[], None),
+        ] {
+            assert_eq!(varint(bytes).map(|it| it.0), number, "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged_and_nothing_more(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = message(&bytes);
+            let _ = serving(&bytes);
+        }
+
+        #[test]
+        fn a_status_is_found_among_fields_that_are_not_known(status in 0_u64..1000, length in 0_u8..100) {
+            let mut bytes = vec![0x12, length];
+            bytes.extend(std::iter::repeat_n(7, usize::from(length)));
+            bytes.push(8);
+            let (low, high) = ((status & 0x7f) as u8 | 0x80, (status >> 7) as u8);
+            bytes.extend([low, high]);
+            prop_assert_eq!(serving(&bytes).ok(), Some(Serving(status)));
+        }
+
+        #[test]
+        fn a_request_is_framed_as_long_as_it_is(name in ".{0,200}") {
+            let framed = request(&name);
+            prop_assert!(message(&framed).is_ok_and(|it| it.ends_with(name.as_bytes())));
+        }
+    }
+}

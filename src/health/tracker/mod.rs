@@ -20,6 +20,10 @@ pub const REMOVED: &str = "service-removed";
 
 /// Between two changes of an open incident that make it no worse: a policy may say another code at every tick.
 const CALM_MS: u64 = 60_000;
+/// Who is bad again within this time has relapsed.
+const RELAPSE_MS: u64 = 30 * 60_000;
+/// Each relapse doubles the good verdicts that end an incident, so often at most.
+const RELAPSES_MAX: u32 = 5;
 /// The operator's rules for one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -76,6 +80,12 @@ pub struct Track {
     /// When the incident was last opened or updated.
     #[serde(default)]
     pub updated_ms: u64,
+    /// Incidents one after the other, each begun soon after the end of the one before.
+    #[serde(default)]
+    pub relapses: u32,
+    /// When the last incident ended; 0: there was none.
+    #[serde(default)]
+    pub resolved_ms: u64,
     /// Time of the last verdict.
     #[serde(default)]
     pub last_ms: u64,
@@ -98,6 +108,8 @@ impl Default for Track {
             unknown: 0,
             worst: None,
             updated_ms: 0,
+            relapses: 0,
+            resolved_ms: 0,
             last_ms: 0,
         }
     }
@@ -215,6 +227,12 @@ impl Track {
         }
     }
 
+    /// Good verdicts in a row that end an incident: a service that breaks and heals in turn, too slowly for the rate of
+    /// change, must prove itself longer each time.
+    fn rise(&self, rules: &Rules) -> u32 {
+        rules.rise.saturating_mul(1 << self.relapses.min(RELAPSES_MAX))
+    }
+
     fn becomes(&mut self, health: Health, at_ms: u64) -> Health {
         let old = std::mem::replace(&mut self.health, health);
         if old != health {
@@ -257,7 +275,7 @@ impl Track {
     /// It has calmed down; on which side, the last row says.
     fn settle(&mut self, lean: Lean, seen: &Seen<'_>, rules: &Rules) -> Option<Change> {
         if lean == Lean::Good {
-            if self.streak < rules.rise {
+            if self.streak < self.rise(rules) {
                 return None;
             }
             self.flapping = false;
@@ -275,10 +293,10 @@ impl Track {
     }
 
     fn good(&mut self, seen: &Seen<'_>, rules: &Rules) -> Option<Change> {
-        if let Some(open) = &self.open {
-            if self.streak < rules.rise || self.may_be_said_by_others(open, rules) {
-                return None;
-            }
+        if let Some(open) = &self.open
+            && (self.streak < self.rise(rules) || self.may_be_said_by_others(open, rules))
+        {
+            return None;
         }
         let old = self.becomes(Health::Ok, seen.at_ms);
         self.resolve(old, seen)
@@ -326,6 +344,11 @@ impl Track {
     /// Opens an incident, or writes into the open one what it is now.
     fn worsen(&mut self, what: Happened, old: Health, told: Told<'_>, seen: &Seen<'_>) -> Change {
         self.updated_ms = seen.at_ms;
+        if self.open.is_none() {
+            let ago = seen.at_ms.saturating_sub(self.resolved_ms);
+            let soon = self.resolved_ms > 0 && ago < RELAPSE_MS;
+            self.relapses = if soon { self.relapses.saturating_add(1) } else { 0 };
+        }
         let fresh = || Open {
             id: incident_id(&seen.service.name, seen.at_ms),
             severity: told.severity,
@@ -348,6 +371,7 @@ impl Track {
 
     fn resolve(&mut self, old: Health, seen: &Seen<'_>) -> Option<Change> {
         let open = self.open.take()?;
+        self.resolved_ms = seen.at_ms;
         let new = self.health;
         Some(Change {
             severity: open.severity,

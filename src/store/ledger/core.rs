@@ -16,6 +16,8 @@ const UNSAVED_MAX: usize = 100_000;
 const UNSAVED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of all rows.
 const BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Callers that wait before it is looked who has given up.
+const ANSWERS: usize = 1_024;
 /// Losses that are told; each is a file that was set aside.
 const LOSSES_MAX: usize = 16;
 
@@ -59,6 +61,8 @@ pub(crate) struct Core {
     unsaved: BTreeMap<Key, usize>,
     unsaved_bytes: usize,
     answers: Vec<Answer>,
+    /// When to look for those that gave up.
+    answers_kept: usize,
     disk: Disk,
     pub(super) losses: Vec<String>,
     /// Whether the rows of the file have been read.
@@ -76,6 +80,7 @@ impl Core {
             unsaved: BTreeMap::new(),
             unsaved_bytes: 0,
             answers: Vec::new(),
+            answers_kept: 0,
             // Until the file has been opened, which takes some milliseconds.
             disk: Disk::Waiting { since: UnixMs::now() },
             losses: Vec::new(),
@@ -119,7 +124,10 @@ impl Core {
         }
         let (answer, answered) = oneshot::channel();
         // Those that gave up are not kept: a file may be held by another process for days.
-        self.answers.retain(|it| !it.is_closed());
+        if self.answers.len() >= self.answers_kept.max(ANSWERS) {
+            self.answers.retain(|it| !it.is_closed());
+            self.answers_kept = self.answers.len().saturating_mul(2);
+        }
         self.answers.push(answer);
         Ok(Some(answered))
     }

@@ -7,12 +7,12 @@ mod guests;
 mod policies;
 mod proof;
 mod refused;
-mod stand;
+pub(crate) mod stand;
 mod swap;
 mod wit;
 
 #[path = "../../guests/assemble.rs"]
-mod assemble;
+pub(crate) mod assemble;
 
 use std::sync::OnceLock;
 
