@@ -34,7 +34,7 @@ fn a_full_disk_keeps_no_alert_back_and_loses_none() {
     // The next process knows of the incident: it is not told again, and its end is.
     gate.kill9();
     drop(gate);
-    scene.finish(0);
+    scene.finish(1, 0);
 }
 
 fn store(gate: &Gateway) -> Value {
