@@ -18,6 +18,7 @@ use crate::generation::alerting::Alerting;
 use crate::model::alert::Phase;
 use crate::model::incident::{Incident, Snapshot};
 use crate::store::{Batch, BoxFuture, Ledger, StoreError, Table};
+use crate::telemetry::escape::is_hidden;
 
 /// Row of `Table::Meta`.
 const BUDGET: &str = "snapshot-budget";
@@ -248,9 +249,9 @@ fn failed(reason: String) -> Snapshot {
     Snapshot::Failed { reason }
 }
 
-/// Words from outside: short, and nothing that moves a cursor.
+/// Words from outside: short, and nothing that moves a cursor or turns the reading round.
 fn words(text: &str) -> String {
-    let plain = text.trim().chars().map(|it| if it.is_control() { ' ' } else { it });
+    let plain = text.trim().chars().map(|it| if is_hidden(it) { ' ' } else { it });
     plain.take(WORDS_MAX).collect()
 }
 
@@ -295,6 +296,10 @@ mod tests {
             ),
             (answer(200, &upload("null")), failed("upload_status=null (a.zip was not uploaded)")),
             (answer(200, r#"{"snapshot_status":"failed"}"#), failed("snapshot_status=failed")),
+            (
+                answer(200, "{\"snapshot_status\":\"a\u{202e}b\\u0007c\"}"),
+                failed("snapshot_status=a b c"),
+            ),
             (
                 answer(200, r#"{"snapshot_status":"success","upload_status":"success"}"#),
                 failed("Kubesnap names no file"),
