@@ -83,7 +83,7 @@ pub struct Track {
     /// Incidents one after the other, each begun soon after the end of the one before.
     #[serde(default)]
     pub relapses: u32,
-    /// When the last incident ended.
+    /// When the last incident ended; 0: there was none.
     #[serde(default)]
     pub resolved_ms: u64,
     /// Time of the last verdict.
@@ -345,7 +345,8 @@ impl Track {
     fn worsen(&mut self, what: Happened, old: Health, told: Told<'_>, seen: &Seen<'_>) -> Change {
         self.updated_ms = seen.at_ms;
         if self.open.is_none() {
-            let soon = seen.at_ms.saturating_sub(self.resolved_ms) < RELAPSE_MS;
+            let ago = seen.at_ms.saturating_sub(self.resolved_ms);
+            let soon = self.resolved_ms > 0 && ago < RELAPSE_MS;
             self.relapses = if soon { self.relapses.saturating_add(1) } else { 0 };
         }
         let fresh = || Open {
