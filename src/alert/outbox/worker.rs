@@ -87,9 +87,9 @@ async fn deliver_all(outbox: Arc<Outbox>, name: String, bell: Arc<Notify>) {
 
 async fn deliver(outbox: Arc<Outbox>, sink: Arc<dyn Sink>, parcel: Arc<Parcel>) {
     crash_point("send-before");
-    let (answered, attempted) = match outbox.client() {
+    let (answered, attempted) = match outbox.client.get().await {
         Ok(client) => attempt(client, sink.as_ref(), &parcel).await,
-        Err(error) => failed(error),
+        Err(error) => failed(&error),
     };
     crash_point("send-after");
     if let Some(counts) = outbox.counts.get() {
