@@ -196,10 +196,8 @@ impl Outbox {
     }
 
     /// By sink and number.
-    pub fn list(&self) -> Vec<Parcel> {
-        let shelf = self.shelf();
-        let parcels = shelf.queues.values().flat_map(Queue::parcels);
-        parcels.map(|it| it.as_ref().clone()).collect()
+    pub fn list(&self) -> Vec<Arc<Parcel>> {
+        self.shelf().queues.values().flat_map(Queue::parcels).cloned().collect()
     }
 
     /// Number and state of the parcel with this key; `None`: it is delivered, or was dropped.
