@@ -108,10 +108,10 @@ impl Book {
     }
 
     /// Newest first; open ones before those that are over.
-    pub fn incidents(&self) -> Vec<Incident> {
+    pub fn incidents(&self) -> Vec<Arc<Incident>> {
         let mut all: Vec<_> = self.state().incidents.values().cloned().collect();
         all.sort_by_key(|it| (it.resolved_ms.is_some(), std::cmp::Reverse(it.opened_ms)));
-        all.into_iter().map(Arc::unwrap_or_clone).collect()
+        all
     }
 
     pub fn get(&self, id: &str) -> Option<Incident> {
@@ -486,7 +486,7 @@ mod tests {
         {
             book.report(it).await;
         }
-        let order: Vec<_> = book.incidents().into_iter().map(|it| it.service.name).collect();
+        let order: Vec<_> = book.incidents().iter().map(|it| it.service.name.clone()).collect();
         assert_eq!(order, ["b", "a", "c"]);
         book.retire(&BTreeSet::from(["b"]));
         assert_eq!(book.open().len(), 1);

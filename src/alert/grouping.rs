@@ -328,7 +328,7 @@ mod tests {
     use crate::config::alerts::{AlertRoute, Alerts, Quiet};
     use crate::model::alert::Phase;
     use crate::model::health::Severity;
-    use crate::model::incident::Happened::{Opened, Resolved, Updated};
+    use crate::model::incident::Happened::{Flapping, Opened, Resolved, Updated};
     use crate::model::incident::{Change, Happened, Incident, incident_id};
     use proptest::prelude::*;
 
@@ -481,7 +481,7 @@ mod tests {
         let member = &plan.groups[0].members[0];
         assert_eq!((member.notices.len(), member.change.severity), (2, Critical));
         world.told("a", &["mail"]);
-        world.hear("a", Updated, Warning).hear("a", Updated, Info);
+        world.hear("a", Flapping, Warning).hear("a", Flapping, Info);
         assert_eq!(world.says(), "Updated a > chat mail");
         world.hear("a", Resolved, Warning);
         assert_eq!(world.says(), "Resolved a > mail", "an end goes to those who heard of it");

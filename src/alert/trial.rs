@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::alert::outbox::{Chosen, Outbox, Parcel, State};
 use crate::alert::responder::{Parts, Tested};
@@ -34,6 +34,11 @@ pub(super) async fn test(parts: &Parts, generation: &Generation, wanted: &[Strin
         .map(|it| refused(it, format!("there is no such sink; known are {}", there.join(", "))))
         .collect();
     if chosen.is_empty() {
+        return tested;
+    }
+    if timeout(TEST_WAIT, parts.ledger.ready()).await.is_err() {
+        let why = "the ledger is not open yet; `headgate outbox list` says what it waits for";
+        tested.extend(chosen.iter().map(|it| refused(it, why.to_owned())));
         return tested;
     }
     let event = event(&generation.alerting.config.gateway);

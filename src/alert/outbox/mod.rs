@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::alert::book::Book;
-use crate::alert::client::{Client, ClientError};
+use crate::alert::client::LazyClient;
 use crate::alert::outbox::queue::Queue;
 use crate::alert::outbox::shelf::{NEXT_NUMBER, Placed, Shelf};
 use crate::alert::outbox::trouble::Now;
@@ -106,15 +106,14 @@ pub struct Outbox {
     book: Arc<Book>,
     board: Arc<Board>,
     shelf: Mutex<Shelf>,
-    /// Made with the first sinks.
-    client: OnceLock<Result<Client, ClientError>>,
+    client: LazyClient,
     counts: OnceLock<Arc<AlertMetrics>>,
 }
 
 impl Outbox {
     /// Empty until [`Outbox::restore`].
     pub fn new(ledger: Arc<dyn Ledger>, book: Arc<Book>, board: Arc<Board>) -> Arc<Self> {
-        let (client, counts) = (OnceLock::new(), OnceLock::new());
+        let (client, counts) = (LazyClient::default(), OnceLock::new());
         Arc::new(Self { ledger, book, board, shelf: Mutex::default(), client, counts })
     }
 
@@ -156,9 +155,6 @@ impl Outbox {
     /// Takes over the sinks of a new generation: a worker for each that is new, none for those that are gone. `rows_max`
     /// bounds what may wait.
     pub fn serve(self: &Arc<Self>, sinks: Vec<Arc<dyn Sink>>, rows_max: usize) {
-        if !sinks.is_empty() {
-            self.client();
-        }
         let mut shelf = self.shelf();
         shelf.rows_max = rows_max;
         shelf.sinks = sinks.into_iter().map(|it| (it.name().to_owned(), it)).collect();
@@ -171,16 +167,6 @@ impl Outbox {
             }
         }
         shelf.ring();
-    }
-
-    fn client(&self) -> &Result<Client, ClientError> {
-        self.client.get_or_init(|| {
-            let made = Client::new();
-            if let Err(error) = &made {
-                tracing::error!(%error, "no alert can be sent");
-            }
-            made
-        })
     }
 
     /// Adds the rows of these parcels to a batch that the caller writes at once, and keeps them from the workers until
@@ -210,10 +196,8 @@ impl Outbox {
     }
 
     /// By sink and number.
-    pub fn list(&self) -> Vec<Parcel> {
-        let shelf = self.shelf();
-        let parcels = shelf.queues.values().flat_map(Queue::parcels);
-        parcels.map(|it| it.as_ref().clone()).collect()
+    pub fn list(&self) -> Vec<Arc<Parcel>> {
+        self.shelf().queues.values().flat_map(Queue::parcels).cloned().collect()
     }
 
     /// Number and state of the parcel with this key; `None`: it is delivered, or was dropped.

@@ -373,8 +373,8 @@ impl Queue {
         self.parcels().count() - self.dead.len()
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.flying.is_empty()
+    pub(super) fn flying(&self) -> Vec<u64> {
+        self.flying.keys().copied().collect()
     }
 }
 

@@ -4,7 +4,6 @@ mod place;
 mod telling;
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,7 +72,8 @@ pub struct Monitor {
     last_probe_ms: Option<u64>,
     saved_ms: u64,
     reporting: Option<JoinHandle<()>>,
-    reports: Arc<AtomicUsize>,
+    /// Shared by the reports that are under way: one that panics is none any more.
+    reports: Arc<()>,
     /// Outlives a fault of this task.
     kept: Kept,
 }

@@ -122,7 +122,7 @@ fn a_refusal_is_for_good_and_no_other_host_hears_of_it() {
         world.put(vec![parcel("hook", "a", Phase::Opened, "k")]);
         world.put(vec![parcel("hook", "a", Phase::Resolved, "l")]);
         until("both are dead", || world.status("hook").dead == 2);
-        let reasons: Vec<String> = world.outbox.list().into_iter().map(reason).collect();
+        let reasons: Vec<String> = world.outbox.list().into_iter().map(|it| reason(&it)).collect();
         assert!(reasons[0].starts_with(&format!("it answered {status}")), "{reasons:?}");
         assert_eq!(reasons[1], "its alert was not delivered: 1");
         assert_eq!((upstream.requests(), stolen.lock().unwrap().len()), (1, 0));
@@ -130,9 +130,9 @@ fn a_refusal_is_for_good_and_no_other_host_hears_of_it() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-fn reason(parcel: Parcel) -> String {
-    match parcel.state {
-        State::Dead { reason, .. } => reason,
+fn reason(parcel: &Parcel) -> String {
+    match &parcel.state {
+        State::Dead { reason, .. } => reason.clone(),
         State::Waiting { .. } => String::from("waits"),
     }
 }

@@ -25,7 +25,7 @@ use crate::model::health::{Health, Verdict};
 use crate::model::incident::Happened::{Muted, Opened, Resolved, Unmuted, Updated};
 use crate::model::incident::{Happened, incident_id};
 use crate::store::memory::MemoryLedger;
-use crate::store::{BoxFuture, Ledger};
+use crate::store::{Batch, BoxFuture, Condition, Ledger, Row, StoreError, Table};
 
 /// A Kubesnap that answers after a while, always the same.
 #[derive(Clone, Debug)]
@@ -85,6 +85,43 @@ fn live(alerts: Alerts) -> Arc<Live> {
     alerting.kubesnap_key = Some(Arc::new(Secret::new(b"hunter2".to_vec())));
     let gate = Gate { generation: Arc::new(generation), modes: Arc::default() };
     Arc::new(Live::new(gate, Vec::new()))
+}
+
+/// A ledger that another process holds for a while.
+#[derive(Debug)]
+struct Held {
+    rows: Arc<MemoryLedger>,
+    until: Instant,
+}
+
+impl Ledger for Held {
+    fn ready(&self) -> BoxFuture<'_, ()> {
+        Box::pin(tokio::time::sleep_until(self.until))
+    }
+
+    fn rows(&self, table: Table) -> Vec<Row> {
+        Ledger::rows(self.rows.as_ref(), table)
+    }
+
+    fn get(&self, table: Table, key: &str) -> Option<Vec<u8>> {
+        self.rows.get(table, key)
+    }
+
+    fn write(&self, batch: Batch) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.rows.write(batch)
+    }
+
+    fn condition(&self) -> Condition {
+        let since = crate::model::UnixMs(0);
+        match Instant::now() < self.until {
+            true => Condition::Waiting { since, path: std::path::PathBuf::new() },
+            false => Condition::Good,
+        }
+    }
+
+    fn losses(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Desk {
@@ -155,7 +192,7 @@ impl Desk {
     fn parcels(&self) -> String {
         let mut all = self.outbox.list();
         all.sort_by_key(|it| it.number);
-        all.iter().map(say).collect::<Vec<_>>().join("; ")
+        all.iter().map(|it| say(it)).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -259,7 +296,7 @@ async fn what_stays_open_is_told_again_and_muted_it_is_not() {
     }
     assert_eq!(extra(&desk.outbox.list()[2], "why").as_deref(), Some("reminder"));
     let keys: std::collections::BTreeSet<_> =
-        desk.outbox.list().into_iter().map(|it| it.key).collect();
+        desk.outbox.list().into_iter().map(|it| it.key.clone()).collect();
     assert_eq!(keys.len(), 3);
     desk.book.report(report(true, vec![change("a", Muted, 1001)])).await;
     sleep(Duration::from_hours(10)).await;
@@ -330,4 +367,19 @@ async fn a_preview_sends_nothing() {
     assert_eq!(message.unwrap().issues, ["a"]);
     assert_eq!(parcels.iter().map(say).collect::<Vec<_>>(), ["opened a > mail"]);
     assert_eq!(desk.outbox.list().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_test_waits_for_the_ledger_and_says_what_it_waited_for() {
+    for (seconds, detail) in [(5, "call is under way"), (60, "the ledger is not open")] {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        let ledger: Arc<dyn Ledger> = Arc::new(Held { rows: MemoryLedger::new(), until });
+        let (board, bell) = (Arc::new(Board::default()), Arc::default());
+        let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
+        let outbox = Outbox::new(Arc::clone(&ledger), Arc::clone(&book), Arc::clone(&board));
+        let live = live(fixture::alerts(&["hook"]));
+        let responder = Responder::new(Parts { live, ledger, book, outbox, board, bell });
+        let tested = responder.test(&[]).await;
+        assert!(tested[0].detail.contains(detail), "{tested:?}");
+    }
 }
