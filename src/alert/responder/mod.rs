@@ -253,7 +253,10 @@ impl Responder {
             return;
         }
         let watched = generation.config.services.iter().filter(|it| it.watching.probe.is_some());
-        self.parts.book.retire(&watched.map(|it| it.name.as_str()).collect());
+        // Those that have a monitor are its to end: a later generation may have them again before it has even looked.
+        let monitored = self.parts.board.all();
+        let monitored = monitored.iter().map(|it| it.service.as_str());
+        self.parts.book.retire(&watched.map(|it| it.name.as_str()).chain(monitored).collect());
     }
 
     /// Has notices made for incidents that are open for so long; gives when the next one is due (steady clock).

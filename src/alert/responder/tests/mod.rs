@@ -331,3 +331,23 @@ async fn a_preview_sends_nothing() {
     assert_eq!(parcels.iter().map(say).collect::<Vec<_>>(), ["opened a > mail"]);
     assert_eq!(desk.outbox.list().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_watched_any_more_is_over_unless_its_monitor_has_yet_to_end_it() {
+    for monitored in [false, true] {
+        let ledger = MemoryLedger::new();
+        let before = Desk::open(&ledger, mail(), taken(Duration::ZERO));
+        sleep(Duration::from_millis(1)).await;
+        before.hear(Opened, "unknown").await;
+        before.wait_for(1).await;
+        before.task.abort();
+        let after = Desk::open(&ledger, mail(), taken(Duration::ZERO));
+        if monitored {
+            // It may be in the config again before its monitor has looked.
+            after.see("unknown", Health::Failing, Some("x"));
+        }
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(after.book.open().len(), usize::from(monitored));
+        after.task.abort();
+    }
+}
