@@ -78,7 +78,7 @@ impl Shelf {
         let mut placed = Placed::default();
         let mut staged = Vec::new();
         for mut parcel in parcels {
-            if !self.make_room(batch, &mut placed.dropped) {
+            if !self.make_room(&parcel.sink, batch, &mut placed.dropped) {
                 placed.back.push(parcel);
                 continue;
             }
@@ -105,13 +105,18 @@ impl Shelf {
         }
     }
 
-    /// Whether one more row fits. The oldest update makes room, then the oldest that is dead; never what opens or ends.
-    fn make_room(&mut self, batch: &mut Batch, dropped: &mut Vec<Arc<Parcel>>) -> bool {
-        while self.rows() >= self.rows_max {
+    /// Whether one more row of a sink fits. The oldest update makes room, then the oldest that is dead; never what opens or
+    /// ends.
+    fn make_room(&mut self, sink: &str, batch: &mut Batch, dropped: &mut Vec<Arc<Parcel>>) -> bool {
+        let share = self.share();
+        while self.rows().saturating_add(self.kept_free(sink, share)) >= self.rows_max {
             let oldest = |of: fn(&Queue) -> Option<u64>| {
-                let each =
-                    self.queues.iter().filter_map(|(sink, it)| Some((of(it)?, sink.clone())));
-                each.min()
+                // What is taken from a share that others may not use makes no room.
+                let may = |(name, it): &(&String, &Queue)| {
+                    *name == sink || it.len() > share || !self.sinks.contains_key(*name)
+                };
+                let queues = self.queues.iter().filter(may);
+                queues.filter_map(|(sink, it)| Some((of(it)?, sink.clone()))).min()
             };
             let update = oldest(Queue::oldest_update);
             let Some((number, sink)) = update.or_else(|| oldest(Queue::oldest_dead)) else {
@@ -120,6 +125,19 @@ impl Shelf {
             dropped.extend(self.delete(&sink, number, batch));
         }
         true
+    }
+
+    /// Rows that each sink can count on: one that is down, or gone, must not keep alerts from the others. Half of the room,
+    /// in equal parts; the rest is for whoever comes first.
+    fn share(&self) -> usize {
+        self.rows_max / 2 / self.sinks.len().max(1)
+    }
+
+    /// What the shares of the other sinks still have to offer.
+    fn kept_free(&self, sink: &str, share: usize) -> usize {
+        let others = self.sinks.keys().filter(|it| *it != sink);
+        let rows = |name| self.queues.get(name).map_or(0, Queue::len);
+        others.map(|it| share.saturating_sub(rows(it))).sum()
     }
 
     fn rows(&self) -> usize {
