@@ -68,10 +68,16 @@ pub(super) struct Placed {
 }
 
 impl Shelf {
-    /// A row of the last process.
-    pub(super) fn restore(&mut self, parcel: Parcel, now: Now) {
-        self.next_number = self.next_number.max(parcel.number.saturating_add(1));
-        self.queues.entry(parcel.sink.clone()).or_default().add(parcel, false, now);
+    /// The rows of the last process. Gives what is dead: it may have ended between the row of what follows an alert that was
+    /// refused, and the word that it is dead too.
+    pub(super) fn restore(&mut self, parcels: Vec<Parcel>, now: Now) -> Vec<Arc<Parcel>> {
+        let mut added = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            self.next_number = self.next_number.max(parcel.number.saturating_add(1));
+            added.push((parcel.sink.clone(), parcel.number));
+            self.queues.entry(parcel.sink.clone()).or_default().add(parcel, true, now);
+        }
+        self.let_go(added, now)
     }
 
     pub(super) fn put(&mut self, batch: &mut Batch, parcels: Vec<Parcel>, now: Now) -> Placed {
@@ -145,7 +151,7 @@ impl Shelf {
     }
 
     fn delete(&mut self, sink: &str, number: u64, batch: &mut Batch) -> Option<Arc<Parcel>> {
-        let parcel = self.queues.get_mut(sink)?.gone(number)?;
+        let parcel = self.queues.get_mut(sink)?.drop_one(number)?;
         batch.delete(Table::Outbox, parcel.row());
         Some(parcel)
     }
@@ -158,8 +164,13 @@ impl Shelf {
         while self.staged.front().is_some_and(late) {
             released.extend(self.staged.pop_front());
         }
+        self.let_go(released.into_iter().flat_map(|it| it.parcels).collect(), now)
+    }
+
+    /// Their rows are on the disk. Gives what is dead because of that.
+    fn let_go(&mut self, parcels: Vec<(String, u64)>, now: Now) -> Vec<Arc<Parcel>> {
         let mut dead = Vec::new();
-        for (sink, number) in released.into_iter().flat_map(|it| it.parcels) {
+        for (sink, number) in parcels {
             if let Some(queue) = self.queues.get_mut(&sink) {
                 dead.extend(queue.release(number, now));
             }

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::{Parts, Responder};
 use crate::alert::book::Book;
 use crate::alert::fixture::{self, change, report};
-use crate::alert::outbox::{Chosen, Outbox, Parcel};
+use crate::alert::outbox::{Outbox, Parcel};
+use crate::alert::sinks::Answered;
 use crate::alert::snapshot_call::{Ask, Asked, Heard};
 use crate::config::Config;
 use crate::config::alerts::Alerts;
@@ -292,7 +293,7 @@ async fn without_room_notices_wait_and_go_once_to_each() {
     for _ in 0..4 {
         seen.push(desk.parcels());
         let parcel = &desk.outbox.list()[0];
-        desk.outbox.drop_chosen(&Chosen::One(parcel.sink.clone(), parcel.number)).await;
+        desk.outbox.settle(&parcel.sink, parcel.number, Answered::Accepted);
         sleep(Duration::from_secs(3)).await;
     }
     let expected = ["opened a > chat", "opened a > mail", "resolved a > chat", "resolved a > mail"];
