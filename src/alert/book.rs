@@ -147,6 +147,14 @@ impl Book {
         }
     }
 
+    /// A sink has not heard of the beginning: it is not told of the end. Not waited for.
+    pub fn unheard(&self, incident: &str, sink: &str) {
+        let mut state = self.state();
+        if state.edit(incident, |it| it.telling.sinks.retain(|it| it != sink)).is_some() {
+            drop(self.write(&mut state, Batch::default()));
+        }
+    }
+
     /// What became of the snapshot. When the alert went out without it, one notice follows. Not waited for.
     pub fn snapshot(&self, incident: &str, snapshot: Snapshot) {
         drop(self.snapshots(&[(incident.to_owned(), snapshot)], Batch::default()));

@@ -5,6 +5,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod unheard;
 pub mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -136,14 +137,16 @@ impl Outbox {
             return;
         }
         shelf.next_number = shelf.next_number.max(next);
-        for (key, value) in rows {
-            match serde_json::from_slice(&value) {
-                Ok(parcel) => shelf.restore(parcel, now),
-                // It stays in the store: a later version may read it.
-                Err(error) => tracing::error!(key, %error, "a row of the outbox cannot be read"),
-            }
-        }
+        let parsed = rows.into_iter().filter_map(|(key, value)| {
+            let parsed = serde_json::from_slice(&value);
+            // It stays in the store: a later version may read it.
+            let failed = |error| tracing::error!(key, %error, "a row of the outbox cannot be read");
+            parsed.map_err(failed).ok()
+        });
+        let dead = shelf.restore(parsed.collect(), now);
         shelf.ring();
+        drop(shelf);
+        self.bury(&dead);
     }
 
     /// Takes over where alerts go: what the sinks are, when they are given up, how many may wait.
@@ -253,6 +256,9 @@ impl Outbox {
             Fate::Dropped(why) => ("dropped", Happened::Dropped, format!("{sink}: dropped {why}")),
         };
         for incident in &parcel.incidents {
+            if parcel.phase == Phase::Opened && matches!(fate, Fate::Dropped(_)) {
+                self.book.unheard(incident, sink);
+            }
             let (code, text) = (parcel.event.code.clone(), text.clone());
             let health = parcel.event.new;
             self.book

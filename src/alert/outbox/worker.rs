@@ -192,7 +192,7 @@ impl Outbox {
     }
 
     /// Acts on what an attempt has met.
-    fn settle(self: &Arc<Self>, sink: &str, number: u64, answered: Answered) {
+    pub(in crate::alert) fn settle(self: &Arc<Self>, sink: &str, number: u64, answered: Answered) {
         match answered {
             Answered::Accepted => self.accepted(sink, number),
             Answered::Again { reason, after } => {
@@ -259,7 +259,7 @@ impl Outbox {
     }
 
     /// Writes and tells what is dead now. Not waited for: a crash before that has it refused once more.
-    fn bury(&self, dead: &[Arc<Parcel>]) {
+    pub(super) fn bury(&self, dead: &[Arc<Parcel>]) {
         if dead.is_empty() {
             return;
         }

@@ -1,6 +1,7 @@
 //! The way from a report to the outbox, with time stopped and nobody who delivers.
 
 mod snapshots;
+mod trials;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::{Parts, Responder};
 use crate::alert::book::Book;
 use crate::alert::fixture::{self, change, report};
-use crate::alert::outbox::{Chosen, Outbox, Parcel};
+use crate::alert::outbox::{Outbox, Parcel};
+use crate::alert::sinks::Answered;
 use crate::alert::snapshot_call::{Ask, Asked, Heard};
 use crate::config::Config;
 use crate::config::alerts::Alerts;
@@ -25,7 +27,7 @@ use crate::model::health::{Health, Verdict};
 use crate::model::incident::Happened::{Muted, Opened, Resolved, Unmuted, Updated};
 use crate::model::incident::{Happened, incident_id};
 use crate::store::memory::MemoryLedger;
-use crate::store::{Batch, BoxFuture, Condition, Ledger, Row, StoreError, Table};
+use crate::store::{BoxFuture, Ledger};
 
 /// A Kubesnap that answers after a while, always the same.
 #[derive(Clone, Debug)]
@@ -85,43 +87,6 @@ fn live(alerts: Alerts) -> Arc<Live> {
     alerting.kubesnap_key = Some(Arc::new(Secret::new(b"hunter2".to_vec())));
     let gate = Gate { generation: Arc::new(generation), modes: Arc::default() };
     Arc::new(Live::new(gate, Vec::new()))
-}
-
-/// A ledger that another process holds for a while.
-#[derive(Debug)]
-struct Held {
-    rows: Arc<MemoryLedger>,
-    until: Instant,
-}
-
-impl Ledger for Held {
-    fn ready(&self) -> BoxFuture<'_, ()> {
-        Box::pin(tokio::time::sleep_until(self.until))
-    }
-
-    fn rows(&self, table: Table) -> Vec<Row> {
-        Ledger::rows(self.rows.as_ref(), table)
-    }
-
-    fn get(&self, table: Table, key: &str) -> Option<Vec<u8>> {
-        self.rows.get(table, key)
-    }
-
-    fn write(&self, batch: Batch) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.rows.write(batch)
-    }
-
-    fn condition(&self) -> Condition {
-        let since = crate::model::UnixMs(0);
-        match Instant::now() < self.until {
-            true => Condition::Waiting { since, path: std::path::PathBuf::new() },
-            false => Condition::Good,
-        }
-    }
-
-    fn losses(&self) -> Vec<String> {
-        Vec::new()
-    }
 }
 
 impl Desk {
@@ -329,7 +294,7 @@ async fn without_room_notices_wait_and_go_once_to_each() {
     for _ in 0..4 {
         seen.push(desk.parcels());
         let parcel = &desk.outbox.list()[0];
-        desk.outbox.drop_chosen(&Chosen::One(parcel.sink.clone(), parcel.number)).await;
+        desk.outbox.settle(&parcel.sink, parcel.number, Answered::Accepted);
         sleep(Duration::from_secs(3)).await;
     }
     let expected = ["opened a > chat", "opened a > mail", "resolved a > chat", "resolved a > mail"];
@@ -346,40 +311,21 @@ async fn an_update_after_the_alert_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_test_that_nobody_answers_says_so_and_is_taken_back() {
-    let desk = Desk::new(mail());
-    let sinks = [String::from("mail"), String::from("nobody")];
-    let tested = desk.responder.test(&sinks).await;
-    let said: Vec<_> = tested.iter().map(|it| (it.sink.as_str(), it.accepted)).collect();
-    assert_eq!(said, [("nobody", false), ("mail", false)]);
-    assert!(tested[0].detail.contains("known are mail"), "{}", tested[0].detail);
-    assert!(tested[1].detail.starts_with("not answered within 15 s"), "{}", tested[1].detail);
-    assert_eq!(desk.elapsed(), 15_000);
-    assert!(desk.outbox.list().is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_preview_sends_nothing() {
-    let desk = Desk::new(mail());
-    desk.hear(Opened, "a").await;
-    let event = desk.outbox.list()[0].event.clone();
-    let (message, parcels) = desk.responder.preview(event.clone()).await;
-    assert_eq!(message.unwrap().issues, ["a"]);
-    assert_eq!(parcels.iter().map(say).collect::<Vec<_>>(), ["opened a > mail"]);
-    assert_eq!(desk.outbox.list().len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_test_waits_for_the_ledger_and_says_what_it_waited_for() {
-    for (seconds, detail) in [(5, "call is under way"), (60, "the ledger is not open")] {
-        let until = Instant::now() + Duration::from_secs(seconds);
-        let ledger: Arc<dyn Ledger> = Arc::new(Held { rows: MemoryLedger::new(), until });
-        let (board, bell) = (Arc::new(Board::default()), Arc::default());
-        let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
-        let outbox = Outbox::new(Arc::clone(&ledger), Arc::clone(&book), Arc::clone(&board));
-        let live = live(fixture::alerts(&["hook"]));
-        let responder = Responder::new(Parts { live, ledger, book, outbox, board, bell });
-        let tested = responder.test(&[]).await;
-        assert!(tested[0].detail.contains(detail), "{tested:?}");
+async fn what_is_not_watched_any_more_is_over_unless_its_monitor_has_yet_to_end_it() {
+    for monitored in [false, true] {
+        let ledger = MemoryLedger::new();
+        let before = Desk::open(&ledger, mail(), taken(Duration::ZERO));
+        sleep(Duration::from_millis(1)).await;
+        before.hear(Opened, "unknown").await;
+        before.wait_for(1).await;
+        before.task.abort();
+        let after = Desk::open(&ledger, mail(), taken(Duration::ZERO));
+        if monitored {
+            // It may be in the config again before its monitor has looked.
+            after.see("unknown", Health::Failing, Some("x"));
+        }
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(after.book.open().len(), usize::from(monitored));
+        after.task.abort();
     }
 }
