@@ -331,7 +331,11 @@ impl Monitor {
             Some(Err(why)) => why.clone(),
             _ => "the prober cannot be made".to_owned(),
         };
-        self.reason = Some(format!("not probed: {why}"));
+        let reason = Some(format!("not probed: {why}"));
+        if self.reason != reason {
+            tracing::warn!(service = self.name, why, "the service cannot be probed");
+        }
+        self.reason = reason;
         let judged = nothing_said(CANNOT_PROBE, &format!("it cannot be probed: {why}"));
         let (service, at_ms) = (self.facts(&place.service), UnixMs::now().0);
         self.conclude(Round { judged, service, at_ms, samples: Vec::new() }, place).await;
