@@ -203,7 +203,10 @@ pub(super) fn condition(it: &Condition) -> Value {
         Condition::Waiting { since, path } => json!({
             "state": "waiting",
             "since": since.rfc3339(),
-            "reason": format!("another process holds {}; this one waits for it", path.display()),
+            "reason": format!(
+                "{} is not open yet; for more than a moment: another process holds it, and this one waits",
+                path.display()
+            ),
         }),
         Condition::Failing { since, reason, pending, next_try } => json!({
             "state": "failing",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::alert::notice::{Notice, Why};
 use crate::health::Report;
-use crate::health::tracker::Track;
+use crate::health::tracker::{NOT_WATCHED, Track};
 use crate::model::alert::Phase;
 use crate::model::incident::{
     Change, Happened, Incident, Moment, Said, Snapshot, TIMELINE_MAX, Telling,
@@ -204,7 +204,7 @@ impl Incidents {
             let change = Change {
                 what: Happened::Resolved,
                 new: crate::model::health::Health::Unknown,
-                code: String::from("not-watched"),
+                code: NOT_WATCHED.to_owned(),
                 detail: String::from("the config does not have it watched any more"),
                 ..as_it_stands(it, at_ms)
             };

@@ -142,12 +142,16 @@ impl Kubesnap {
         self.book.written(written.await);
         for start in starts {
             let kubesnap = Arc::clone(&self);
-            tokio::spawn(async move { kubesnap.call(start).await });
+            tokio::spawn(kubesnap.call(start));
         }
     }
 
-    async fn call(&self, Start { namespace, asked }: Start) {
-        let heard = self.client.ask(asked).await;
+    async fn call(self: Arc<Self>, Start { namespace, asked }: Start) {
+        let asking = Arc::clone(&self);
+        let heard = tokio::spawn(async move { asking.client.ask(asked).await }).await;
+        // What broke down must not fly for ever: nobody would ask about this namespace again.
+        let heard =
+            heard.unwrap_or_else(|error| Heard::NoAnswer(format!("the call broke down: {error}")));
         let outcome = judge(&heard);
         tracing::info!(namespace, ?outcome, "a snapshot was asked for");
         let incidents = {

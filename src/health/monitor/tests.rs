@@ -183,7 +183,7 @@ async fn a_reload_keeps_the_incident_and_a_removal_ends_it() {
     assert_eq!(rig.listener.told().len(), 1, "the incident goes on");
     rig.publish(fixture::bare());
     rig.until("the end", |it| it.listener.told().len() == 2).await;
-    let removed = (Happened::Resolved, crate::health::tracker::REMOVED.to_owned());
+    let removed = (Happened::Resolved, crate::health::tracker::NOT_WATCHED.to_owned());
     assert_eq!(rig.listener.told()[1], removed);
     rig.until("it is forgotten", |it| it.site.board.get("api").is_none()).await;
     let before = rig.probes();

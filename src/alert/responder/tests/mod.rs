@@ -90,7 +90,7 @@ fn live(alerts: Alerts) -> Arc<Live> {
 }
 
 impl Desk {
-    fn open(ledger: &Arc<MemoryLedger>, alerts: Alerts, asks: StandIn) -> Self {
+    fn open(ledger: &Arc<MemoryLedger>, alerts: Alerts, asks: impl Ask + 'static) -> Self {
         let ledger: Arc<dyn Ledger> = Arc::clone(ledger) as Arc<dyn Ledger>;
         let (board, bell) = (Arc::new(Board::default()), Arc::default());
         let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
