@@ -169,7 +169,7 @@ fn store_trouble(name: &str, it: &Condition, lost: bool) -> Option<Value> {
 }
 
 /// What Kubesnap answered last, if that was no snapshot: the next one is asked for by the next incident, after the cool-down.
-fn kubesnap_trouble(incidents: &[Incident], cooldown: Duration, now: UnixMs) -> Option<Value> {
+fn kubesnap_trouble(incidents: &[Arc<Incident>], cooldown: Duration, now: UnixMs) -> Option<Value> {
     let answered = incidents.iter().filter(|it| {
         use Snapshot::{Failed, Taken, Unknown};
         matches!(it.snapshot, Some(Taken { .. } | Failed { .. } | Unknown { .. }))
@@ -203,7 +203,10 @@ pub(super) fn condition(it: &Condition) -> Value {
         Condition::Waiting { since, path } => json!({
             "state": "waiting",
             "since": since.rfc3339(),
-            "reason": format!("another process holds {}; this one waits for it", path.display()),
+            "reason": format!(
+                "{} is not open yet; for more than a moment: another process holds it, and this one waits",
+                path.display()
+            ),
         }),
         Condition::Failing { since, reason, pending, next_try } => json!({
             "state": "failing",
@@ -247,7 +250,7 @@ mod tests {
         let skipped = json!({ "state": "skipped", "reason": "cool-down" });
         let cooldown = Duration::from_secs(600);
         let trouble = |all: &[(u64, &Value)], now| {
-            let all: Vec<_> = all.iter().map(|(at, it)| incident(*at, it)).collect();
+            let all: Vec<_> = all.iter().map(|(at, it)| Arc::new(incident(*at, it))).collect();
             kubesnap_trouble(&all, cooldown, UnixMs(now))
         };
         assert_eq!(trouble(&[], 9), None);

@@ -22,7 +22,7 @@ impl Admin {
         found.retain(|it| open.is_none_or(|open| it.resolved_ms.is_none() == open));
         let running = found.iter().filter(|it| it.resolved_ms.is_none()).count();
         let forms = found.iter().take(limit).map(|it| {
-            let mut form = json!(it);
+            let mut form = json!(it.as_ref());
             if let Some(form) = form.as_object_mut() {
                 form.remove("timeline");
                 form.remove("evidence");

@@ -46,7 +46,7 @@ impl Admin {
         parcels.retain(|it| dead.is_none_or(|dead| is_dead(it) == dead));
         parcels.retain(|it| number.is_none_or(|number| it.number == number));
         let forms = parcels.iter().take(limit).map(|it| match number {
-            Some(_) => json!(it),
+            Some(_) => json!(it.as_ref()),
             None => brief(it),
         });
         Ok(json!({

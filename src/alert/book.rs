@@ -108,10 +108,10 @@ impl Book {
     }
 
     /// Newest first; open ones before those that are over.
-    pub fn incidents(&self) -> Vec<Incident> {
+    pub fn incidents(&self) -> Vec<Arc<Incident>> {
         let mut all: Vec<_> = self.state().incidents.values().cloned().collect();
         all.sort_by_key(|it| (it.resolved_ms.is_some(), std::cmp::Reverse(it.opened_ms)));
-        all.into_iter().map(Arc::unwrap_or_clone).collect()
+        all
     }
 
     pub fn get(&self, id: &str) -> Option<Incident> {
@@ -143,6 +143,14 @@ impl Book {
     pub fn note(&self, incident: &str, moment: Moment) {
         let mut state = self.state();
         if state.edit(incident, |it| incidents::note(it, moment)).is_some() {
+            drop(self.write(&mut state, Batch::default()));
+        }
+    }
+
+    /// A sink has not heard of the beginning: it is not told of the end. Not waited for.
+    pub fn unheard(&self, incident: &str, sink: &str) {
+        let mut state = self.state();
+        if state.edit(incident, |it| it.telling.sinks.retain(|it| it != sink)).is_some() {
             drop(self.write(&mut state, Batch::default()));
         }
     }
@@ -277,14 +285,14 @@ impl Reporter for Book {
         let has_notice = state.last > before;
         let written = self.write(&mut state, Batch::default());
         drop(state);
+        // Words are found while the disk works: parcels are written after this, and go out when they are written.
+        if has_notice {
+            self.bell.notify_one();
+        }
         Box::pin(async move {
             let outcome = written.await;
             crash_point("report-after");
             self.written(outcome);
-            // Not before it is durable, or known not to be: what is told must survive.
-            if has_notice {
-                self.bell.notify_one();
-            }
         })
     }
 }
@@ -486,7 +494,7 @@ mod tests {
         {
             book.report(it).await;
         }
-        let order: Vec<_> = book.incidents().into_iter().map(|it| it.service.name).collect();
+        let order: Vec<_> = book.incidents().iter().map(|it| it.service.name.clone()).collect();
         assert_eq!(order, ["b", "a", "c"]);
         book.retire(&BTreeSet::from(["b"]));
         assert_eq!(book.open().len(), 1);

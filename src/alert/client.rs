@@ -11,6 +11,8 @@ use reqwest::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Method, Url, redirect, retry};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, timeout_at};
 
 /// Name look-up, TCP and TLS together; less when the whole call has less.
@@ -133,6 +135,23 @@ impl Client {
         let mut body = Vec::new();
         let complete = timeout_at(deadline, read(&mut response, &mut body, body_max)).await;
         Ok(Received { status, retry_after, body, complete: complete.unwrap_or(false) })
+    }
+}
+
+/// A client that is made when it is needed first, off the runtime: it reads the machine's root certificates. Tried again
+/// each time until it can be made.
+#[derive(Debug, Default)]
+pub struct LazyClient(OnceCell<Client>);
+
+impl LazyClient {
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn get(&self) -> Result<&Client, ClientError> {
+        let make = || async {
+            let made = spawn_blocking(Client::new).await;
+            made.unwrap_or_else(|error| Err(ClientError::Build(error.to_string())))
+        };
+        self.0.get_or_try_init(make).await
     }
 }
 

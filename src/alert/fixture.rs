@@ -23,6 +23,11 @@ pub(crate) fn facts(service: &str) -> ServiceFacts {
 /// What happened to the incident of a service that opened at 1000.
 pub(crate) fn change(service: &str, what: Happened, at_ms: u64) -> Change {
     let well = what == Happened::Resolved;
+    let code = match what {
+        Happened::Resolved => "ok",
+        Happened::Updated => "timeout",
+        _ => "refused",
+    };
     Change {
         what,
         at_ms,
@@ -31,7 +36,7 @@ pub(crate) fn change(service: &str, what: Happened, at_ms: u64) -> Change {
         severity: Severity::Critical,
         old: if well { Health::Failing } else { Health::Ok },
         new: if well { Health::Ok } else { Health::Failing },
-        code: String::from(if well { "ok" } else { "refused" }),
+        code: code.to_owned(),
         detail: format!("{service} does as it does"),
         issues: Vec::new(),
         channels: Vec::new(),

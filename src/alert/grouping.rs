@@ -32,6 +32,8 @@ pub struct Waiting {
     pub incident: Option<Arc<Incident>>,
     /// When it was seen first, by the steady clock.
     pub seen_ms: u64,
+    /// Whether the outbox had no room for it, or not for all sinks, when it was tried the last time.
+    pub no_room: bool,
 }
 
 /// What decides about waiting.
@@ -112,8 +114,15 @@ pub fn plan(waiting: &[Waiting], now: &Circumstances<'_>) -> Plan {
     }
     let mut plan = Plan::default();
     let (mut due, mut grouped) = (Vec::new(), Vec::new());
-    for mut bundles in services.into_values() {
+    for bundles in services.into_values() {
+        // Those that wait for room are tried again, and hold up nothing: other sinks may have some.
+        let (stuck, mut bundles): (Vec<_>, Vec<_>) =
+            bundles.into_iter().partition(Bundle::has_no_room);
+        due.extend(stuck);
         let holds: Vec<_> = bundles.iter().map(|it| it.hold(now)).collect();
+        if bundles.is_empty() {
+            continue;
+        }
         let first = bundles.swap_remove(0);
         match holds.iter().any(|it| matches!(it, Hold::Go)) {
             true => due.push(first),
@@ -186,6 +195,10 @@ fn bundle(all: Vec<&Waiting>) -> Option<Bundle<'_>> {
 impl Bundle<'_> {
     fn number(&self) -> u64 {
         self.all.first().map_or(0, |it| it.notice.number)
+    }
+
+    fn has_no_room(&self) -> bool {
+        self.all.iter().all(|it| it.no_room)
     }
 
     fn incident(&self) -> Option<&Arc<Incident>> {
@@ -328,7 +341,7 @@ mod tests {
     use crate::config::alerts::{AlertRoute, Alerts, Quiet};
     use crate::model::alert::Phase;
     use crate::model::health::Severity;
-    use crate::model::incident::Happened::{Opened, Resolved, Updated};
+    use crate::model::incident::Happened::{Flapping, Opened, Resolved, Updated};
     use crate::model::incident::{Change, Happened, Incident, incident_id};
     use proptest::prelude::*;
 
@@ -371,6 +384,7 @@ mod tests {
                 notice: Arc::clone(notice),
                 incident: self.book.incidents.get(&notice.change.incident).cloned(),
                 seen_ms: self.seen_ms,
+                no_room: false,
             };
             let waiting: Vec<_> = self.book.notices.values().map(wait).collect();
             let until = |incident: &Incident| {
@@ -481,7 +495,7 @@ mod tests {
         let member = &plan.groups[0].members[0];
         assert_eq!((member.notices.len(), member.change.severity), (2, Critical));
         world.told("a", &["mail"]);
-        world.hear("a", Updated, Warning).hear("a", Updated, Info);
+        world.hear("a", Flapping, Warning).hear("a", Flapping, Info);
         assert_eq!(world.says(), "Updated a > chat mail");
         world.hear("a", Resolved, Warning);
         assert_eq!(world.says(), "Resolved a > mail", "an end goes to those who heard of it");

@@ -5,14 +5,18 @@ use std::sync::Arc;
 
 use crate::alert::notice::{Notice, Why};
 use crate::health::Report;
-use crate::health::tracker::Track;
+use crate::health::tracker::{NOT_WATCHED, Track};
 use crate::model::alert::Phase;
-use crate::model::incident::{Change, Happened, Incident, Moment, Snapshot, TIMELINE_MAX, Telling};
+use crate::model::incident::{
+    Change, Happened, Incident, Moment, Said, Snapshot, TIMELINE_MAX, Telling,
+};
 
 /// Lines at the beginning of a timeline that are never cut.
 const TIMELINE_HEAD: usize = 20;
 /// Samples kept as evidence.
 const EVIDENCE_MAX: usize = 8;
+/// Ways of being bad that people are told of in one incident; beyond that only what is more severe.
+const SAID_MAX: usize = 4;
 /// Incidents that are over and still kept.
 const CLOSED_MAX: usize = 200;
 /// How long those are kept; the newest few stay, so that a clock that jumps ahead does not take all.
@@ -76,6 +80,7 @@ impl Incidents {
         }
         if let Some(notice) = self.notice_of(incident, change) {
             incident.told |= notice.phase != Phase::Resolved;
+            say(&mut incident.telling, change);
             self.add(notice);
         }
         self.touched.incidents.insert(change.incident.clone());
@@ -87,7 +92,9 @@ impl Incidents {
         let opening_waits = || self.of(&incident.id).any(|it| it.phase == Phase::Opened);
         let silent = match change.what {
             Happened::Opened | Happened::Unmuted => incident.muted,
-            Happened::Updated => incident.muted || incident.flapping,
+            Happened::Updated => {
+                incident.muted || incident.flapping || !is_news(&incident.telling, change)
+            }
             // Words about a beginning that nobody has read yet would be two notices for one thing.
             Happened::Flapping => incident.muted || opening_waits(),
             Happened::Resolved => !incident.told,
@@ -116,6 +123,7 @@ impl Incidents {
                 incident.told = false;
             }
             self.remove_notice(notice.number);
+            incident.telling.said.clear();
         }
     }
 
@@ -196,7 +204,7 @@ impl Incidents {
             let change = Change {
                 what: Happened::Resolved,
                 new: crate::model::health::Health::Unknown,
-                code: String::from("not-watched"),
+                code: NOT_WATCHED.to_owned(),
                 detail: String::from("the config does not have it watched any more"),
                 ..as_it_stands(it, at_ms)
             };
@@ -232,6 +240,21 @@ impl Incidents {
                 self.touched.incidents.insert(id);
             }
         }
+    }
+}
+
+/// Whether it is worse than all that people were told, or bad in a way that they were not told of. A service that is bad
+/// in turns, now in one way and now in another, would be told of every minute otherwise.
+fn is_news(telling: &Telling, change: &Change) -> bool {
+    let same = |it: &Said| it.health == change.new && it.code == change.code;
+    let is_louder = telling.said.iter().all(|it| it.severity < change.severity);
+    is_louder || telling.said.len() < SAID_MAX && !telling.said.iter().any(same)
+}
+
+fn say(telling: &mut Telling, change: &Change) {
+    if is_news(telling, change) {
+        let (severity, health, code) = (change.severity, change.new, change.code.clone());
+        telling.said.push(Said { severity, health, code });
     }
 }
 
@@ -341,6 +364,7 @@ mod tests {
     use super::{CLOSED_MAX, CLOSED_STAY, DAY_MS, Incidents};
     use crate::alert::fixture::{change, report};
     use crate::model::alert::Phase;
+    use crate::model::health::{Health, Severity};
     use crate::model::incident::Happened::{
         self, Flapping, Muted, Opened, Resolved, Settled, Unmuted, Updated,
     };
@@ -438,6 +462,33 @@ mod tests {
                 "Opened/change Resolved/change -> Opened Resolved",
             ),
         ]);
+    }
+
+    #[test]
+    fn who_is_bad_now_in_one_way_and_now_in_another_is_no_storm() {
+        let mut book = Incidents::default();
+        let mut hear = |what, new, code: &str, severity, at| {
+            let code = code.to_owned();
+            let change = Change { new, code, severity, ..change("api", what, at) };
+            let last = book.last;
+            book.report(report(false, vec![change]));
+            book.last - last
+        };
+        let mut told = hear(Opened, Health::Failing, "refused", Severity::Warning, 1000);
+        for at in (1001..1100).step_by(3) {
+            told += hear(Updated, Health::Failing, "timeout", Severity::Warning, at);
+            told += hear(Updated, Health::Degraded, "slow", Severity::Info, at + 1);
+            told += hear(Updated, Health::Failing, "refused", Severity::Warning, at + 2);
+        }
+        assert_eq!(told, 3, "each way once");
+        for at in 1100..1200 {
+            told += hear(Updated, Health::Failing, &format!("new-{at}"), Severity::Warning, at);
+        }
+        assert_eq!(told, 4, "a policy that always finds another word");
+        told += hear(Updated, Health::Failing, "refused", Severity::Critical, 1200);
+        assert_eq!(told, 5, "what is more severe is told all the same");
+        assert_eq!(hear(Resolved, Health::Ok, "ok", Severity::Critical, 1201), 1);
+        assert_eq!(book.incidents.values().next().unwrap().timeline.len(), TIMELINE_MAX);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::generation::alerting::Alerting;
 use crate::model::alert::Phase;
 use crate::model::incident::{Incident, Snapshot};
 use crate::store::{Batch, BoxFuture, Ledger, StoreError, Table};
+use crate::telemetry::escape::is_hidden;
 
 /// Row of `Table::Meta`.
 const BUDGET: &str = "snapshot-budget";
@@ -141,12 +142,16 @@ impl Kubesnap {
         self.book.written(written.await);
         for start in starts {
             let kubesnap = Arc::clone(&self);
-            tokio::spawn(async move { kubesnap.call(start).await });
+            tokio::spawn(kubesnap.call(start));
         }
     }
 
-    async fn call(&self, Start { namespace, asked }: Start) {
-        let heard = self.client.ask(asked).await;
+    async fn call(self: Arc<Self>, Start { namespace, asked }: Start) {
+        let asking = Arc::clone(&self);
+        let heard = tokio::spawn(async move { asking.client.ask(asked).await }).await;
+        // What broke down must not fly for ever: nobody would ask about this namespace again.
+        let heard =
+            heard.unwrap_or_else(|error| Heard::NoAnswer(format!("the call broke down: {error}")));
         let outcome = judge(&heard);
         tracing::info!(namespace, ?outcome, "a snapshot was asked for");
         let incidents = {
@@ -248,9 +253,9 @@ fn failed(reason: String) -> Snapshot {
     Snapshot::Failed { reason }
 }
 
-/// Words from outside: short, and nothing that moves a cursor.
+/// Words from outside: short, and nothing that moves a cursor or turns the reading round.
 fn words(text: &str) -> String {
-    let plain = text.trim().chars().map(|it| if it.is_control() { ' ' } else { it });
+    let plain = text.trim().chars().map(|it| if is_hidden(it) { ' ' } else { it });
     plain.take(WORDS_MAX).collect()
 }
 
@@ -295,6 +300,10 @@ mod tests {
             ),
             (answer(200, &upload("null")), failed("upload_status=null (a.zip was not uploaded)")),
             (answer(200, r#"{"snapshot_status":"failed"}"#), failed("snapshot_status=failed")),
+            (
+                answer(200, "{\"snapshot_status\":\"a\u{202e}b\\u0007c\"}"),
+                failed("snapshot_status=a b c"),
+            ),
             (
                 answer(200, r#"{"snapshot_status":"success","upload_status":"success"}"#),
                 failed("Kubesnap names no file"),

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 use secrecy::SecretString;
-use tokio::sync::OnceCell;
 
-use crate::alert::client::{Client, ClientError, Outgoing, Received};
+use crate::alert::client::{ClientError, LazyClient, Outgoing, Received};
 use crate::config::secret::Secret;
 use crate::store::BoxFuture;
 
@@ -40,26 +39,16 @@ pub trait Ask: fmt::Debug + Send + Sync {
     fn ask(&self, asked: Asked) -> BoxFuture<'_, Heard>;
 }
 
-/// Over the network. The client is made when it is needed first: it reads the machine's root certificates.
+/// Over the network.
 #[derive(Debug, Default)]
-pub struct Network(OnceCell<Client>);
-
-impl Network {
-    async fn client(&self) -> Result<&Client, String> {
-        let make = || async {
-            let made = tokio::task::spawn_blocking(Client::new).await;
-            made.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
-        };
-        self.0.get_or_try_init(make).await
-    }
-}
+pub struct Network(LazyClient);
 
 impl Ask for Network {
     fn ask(&self, asked: Asked) -> BoxFuture<'_, Heard> {
         Box::pin(async move {
-            let client = match self.client().await {
+            let client = match self.0.get().await {
                 Ok(client) => client,
-                Err(reason) => return Heard::NotSent(reason),
+                Err(error) => return Heard::NotSent(error.to_string()),
             };
             match outgoing(&asked) {
                 Ok(outgoing) => heard(client.send(outgoing).await),

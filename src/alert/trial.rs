@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::alert::outbox::{Chosen, Outbox, Parcel, State};
 use crate::alert::responder::{Parts, Tested};
@@ -34,6 +34,11 @@ pub(super) async fn test(parts: &Parts, generation: &Generation, wanted: &[Strin
         .map(|it| refused(it, format!("there is no such sink; known are {}", there.join(", "))))
         .collect();
     if chosen.is_empty() {
+        return tested;
+    }
+    if timeout(TEST_WAIT, parts.ledger.ready()).await.is_err() {
+        let why = "the ledger is not open yet; `headgate outbox list` says what it waits for";
+        tested.extend(chosen.iter().map(|it| refused(it, why.to_owned())));
         return tested;
     }
     let event = event(&generation.alerting.config.gateway);
@@ -83,12 +88,15 @@ async fn follow(outbox: &Outbox, mut waiting: Vec<(String, String)>) -> Vec<Test
             continue;
         };
         outbox.drop_chosen(&Chosen::One(sink.clone(), number)).await;
-        tested.push(refused(&sink, late(&state)));
+        let trouble = outbox.sinks().into_iter().find(|it| it.name == sink);
+        let trouble = trouble.and_then(|it| it.reason);
+        tested.push(refused(&sink, late(&state, trouble.as_deref())));
     }
     tested
 }
 
-fn late(state: &State) -> String {
+/// `trouble` is why the sink accepts nothing at the moment.
+fn late(state: &State, trouble: Option<&str>) -> String {
     let seconds = TEST_WAIT.as_secs();
     match state {
         State::Waiting { error: Some(error), attempts, .. } => {
@@ -96,11 +104,16 @@ fn late(state: &State) -> String {
                 "not accepted within {seconds} s ({attempts} attempts, the last: {error}); taken back"
             )
         }
-        State::Waiting { attempts: 0, .. } => {
-            format!(
+        State::Waiting { attempts: 0, .. } => match trouble {
+            Some(it) => {
+                format!(
+                    "not sent within {seconds} s: others go first, and for them {it}; taken back"
+                )
+            }
+            None => format!(
                 "not answered within {seconds} s: a call is under way, or others go first; taken back"
-            )
-        }
+            ),
+        },
         State::Waiting { .. } | State::Dead { .. } => {
             format!("not accepted within {seconds} s; taken back")
         }
@@ -178,5 +191,28 @@ fn parcel(sink: &str, event: &Event, message: &Message) -> Parcel {
         event: event.clone(),
         message: message.clone(),
         state: State::Waiting { attempts: 0, next_try_ms: 0, error: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::late;
+    use crate::alert::outbox::State;
+
+    #[test]
+    fn a_test_that_comes_late_says_what_holds_it_up() {
+        let state = |attempts, error: Option<&str>| State::Waiting {
+            attempts,
+            next_try_ms: 0,
+            error: error.map(str::to_owned),
+        };
+        for (state, trouble, part) in [
+            (state(2, Some("status 500")), Some("TLS failed"), "2 attempts, the last: status 500"),
+            (state(0, None), Some("TLS failed"), "others go first, and for them TLS failed;"),
+            (state(0, None), None, "a call is under way"),
+        ] {
+            let said = late(&state, trouble);
+            assert!(said.contains(part) && said.ends_with("taken back"), "{said}");
+        }
     }
 }

@@ -4,6 +4,7 @@ pub mod control;
 pub mod data;
 pub mod drain;
 pub mod gauges;
+mod kept;
 pub mod origin;
 pub mod parts;
 pub mod plugins;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Admin};
 use crate::app::control::{self, serve_admin, serve_ops};
 use crate::app::data::{self, ORDERS_MAX, Seat};
+use crate::app::kept::kept;
 use crate::app::origin::{self, Origin};
 use crate::app::plugins::Proofs;
 use crate::app::reload::{Files, GateSite, look_up_names};
@@ -22,6 +23,7 @@ use crate::config::findings::Finding;
 use crate::generation::live::{Live, Order};
 use crate::generation::reload::{Asking, Handle, Reloader};
 use crate::generation::{Gate, Generation};
+use crate::health::board::Board;
 use crate::maintenance::switch::Switch;
 use crate::model::UnixMs;
 use crate::ops::{Ops, Readiness};
@@ -115,8 +117,7 @@ impl Parts {
         let json = origin::as_json(warnings);
         let (reloader, reloads) = Reloader::new(site, json, Arc::clone(&metrics));
         let uses = Arc::clone(&metrics);
-        let watching =
-            Watching::build(&live, &generation.config.state_dir, proofs.plugins(), &metrics);
+        let watching = Watching::build(&live, proofs.plugins(), &metrics);
         let admin = Admin::new(admin::Parts {
             live: Arc::clone(&live),
             switch: Arc::clone(&switch),
@@ -221,11 +222,8 @@ impl Parts {
             listeners.spawn(serve_admin(socket, control, stopped));
         }
         self.watching.start(&mut loops);
-        loops.spawn(admin::expiry::run(Arc::clone(&live), Arc::clone(&self.switch)));
         let board = Arc::clone(&self.watching.watched.board);
-        loops.spawn(admin::recovery::run(Arc::clone(&live), Arc::clone(&self.switch), board));
-        let board = Arc::clone(&self.watching.watched.board);
-        loops.spawn(admin::news::run(Arc::clone(&live), Arc::clone(&self.switch), board));
+        keep_maintenance(&mut loops, &live, &self.switch, &board);
         let (tell, changed) = mpsc::channel(1);
         loops.spawn(reload::watch_files(self.watched, self.reloads, tell));
         let (wish, plugins) = mpsc::channel(1);
@@ -233,6 +231,28 @@ impl Parts {
         loops.spawn(self.reloader.run(Asking { changed, hang_up: hung_up, plugins }));
         Running { listeners, loops, readiness: self.readiness, live, hang_up, stop }
     }
+}
+
+/// Ends what ends by itself, and tells followers.
+fn keep_maintenance(
+    loops: &mut JoinSet<()>,
+    live: &Arc<Live>,
+    switch: &Arc<Switch>,
+    board: &Arc<Board>,
+) {
+    let parts = (Arc::clone(live), Arc::clone(switch), Arc::clone(board));
+    let (ends, recovers, tells) = (parts.clone(), parts.clone(), parts);
+    loops.spawn(kept("ends maintenance by time", move || {
+        admin::expiry::run(Arc::clone(&ends.0), Arc::clone(&ends.1))
+    }));
+    loops.spawn(kept("ends maintenance when all is well", move || {
+        let (live, switch, board) = recovers.clone();
+        admin::recovery::run(live, switch, board)
+    }));
+    loops.spawn(kept("tells of generations and maintenance", move || {
+        let (live, switch, board) = tells.clone();
+        admin::news::run(live, switch, board)
+    }));
 }
 
 async fn open_switch(dir: PathBuf) -> Result<Arc<Switch>, AppError> {

@@ -17,16 +17,24 @@ use crate::store::journal::{Journal, Observation};
 const WINDOWS_MAX: usize = 64;
 
 /// Gives the recorder what the journal has of the services that are live.
-pub(super) async fn rewind(live: &Live, journal: Arc<dyn Journal>, plugins: &Plugins) {
-    // It reads from the disk.
-    let read = spawn_blocking(move || journal.newest(SAMPLES_MAX + WINDOWS_MAX)).await;
-    let Ok(observations) = read else { return };
+pub(super) async fn rewind(live: &Live, journal: Arc<dyn Journal>, plugins: &Arc<Plugins>) {
+    let (generation, plugins) = (Arc::clone(&live.load().generation), Arc::clone(plugins));
+    // It reads from the disk, and copies much.
+    let rewound = spawn_blocking(move || {
+        let observations = journal.newest(SAMPLES_MAX + WINDOWS_MAX);
+        record(&generation.config.services, observations, &plugins);
+    });
+    if let Err(error) = rewound.await {
+        tracing::error!(%error, "windows of the last process cannot be recorded");
+    }
+}
+
+fn record(services: &[Service], observations: Vec<Observation>, plugins: &Plugins) {
     let mut by_service: HashMap<String, Vec<Observation>> = HashMap::new();
     for it in observations {
         by_service.entry(it.service.clone()).or_default().push(it);
     }
-    let generation = Arc::clone(&live.load().generation);
-    for service in &generation.config.services {
+    for service in services {
         let Some(observations) = by_service.remove(&service.name) else { continue };
         for window in windows(&facts(service), observations, UnixMs::now().0) {
             plugins.backing().recorder.window(&service.name, &Arc::new(window));

@@ -1,6 +1,5 @@
 //! The health and alert path of a process: stores, book, outbox, responder, monitors; built here and handed to each other.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::alert::book::Book;
 use crate::alert::outbox::Outbox;
 use crate::alert::responder::{self, Responder};
 use crate::app::gauges;
+use crate::app::kept::kept;
 use crate::app::rewind::rewind;
 use crate::generation::live::Live;
 use crate::health::Reporter;
@@ -43,14 +43,10 @@ pub struct Watching {
 
 impl Watching {
     /// Builds the parts; opens the stores beside the start, never on it.
-    pub fn build(
-        live: &Arc<Live>,
-        state_dir: &Path,
-        plugins: Arc<Plugins>,
-        metrics: &Metrics,
-    ) -> Self {
-        let ledger: Arc<dyn Ledger> = RedbLedger::open(state_dir);
-        let journal: Arc<dyn Journal> = RedbJournal::open(state_dir);
+    pub fn build(live: &Arc<Live>, plugins: Arc<Plugins>, metrics: &Metrics) -> Self {
+        let state_dir = live.load().generation.config.state_dir.clone();
+        let ledger: Arc<dyn Ledger> = RedbLedger::open(&state_dir);
+        let journal: Arc<dyn Journal> = RedbJournal::open(&state_dir);
         let (board, bell) = (Arc::new(Board::default()), Arc::new(Notify::new()));
         let book = Book::new(Arc::clone(&ledger), Arc::clone(&board), Arc::clone(&bell));
         let outbox = Outbox::new(Arc::clone(&ledger), Arc::clone(&book), Arc::clone(&board));
@@ -78,26 +74,48 @@ impl Watching {
 
     /// Starts the tasks: monitors once the ledger is ready, responder, workers.
     pub fn start(&self, tasks: &mut JoinSet<()>) {
-        let watched = self.watched.clone();
-        let memory = PolicyMemory {
+        let (outbox, live) = (Arc::clone(&self.watched.outbox), Arc::clone(&self.monitored.live));
+        let follow = move || follow_alerting(Arc::clone(&outbox), Arc::clone(&live));
+        tasks.spawn(kept("follows where alerts go", follow));
+        let (watched, monitored) = (self.watched.clone(), self.monitored.clone());
+        let memory = Arc::new(PolicyMemory {
             journal: Arc::clone(&self.watched.journal),
             plugins: Arc::clone(&self.plugins),
-        };
-        let monitored = self.monitored.clone();
-        tasks.spawn(follow_alerting(Arc::clone(&watched.outbox), Arc::clone(&monitored.live)));
+        });
         tasks.spawn(async move {
             monitors::announce(&monitored);
             watched.ledger.ready().await;
             // Before a policy is asked anything.
             memory.recall().await;
             rewind(&monitored.live, Arc::clone(&watched.journal), &memory.plugins).await;
-            watched.book.restore();
-            watched.outbox.restore();
-            let begins = restore::begins(watched.book.tracks(), watched.journal).await;
-            let monitors = Monitors::new(monitored, begins);
-            tokio::join!(memory.keep(), watched.responder.run(), monitors.run());
+            restore_rows(&watched).await;
+            let responder = Arc::clone(&watched.responder);
+            tokio::join!(
+                kept("keeps what policies remember", move || Arc::clone(&memory).keep()),
+                kept("responds to incidents", move || Arc::clone(&responder).run()),
+                kept("watches the services", move || watch(monitored.clone(), watched.clone())),
+            );
         });
     }
+}
+
+/// What the last process left of incidents and parcels.
+async fn restore_rows(watched: &Watched) {
+    let (book, outbox) = (Arc::clone(&watched.book), Arc::clone(&watched.outbox));
+    // There may be many rows.
+    let restored = spawn_blocking(move || {
+        book.restore();
+        outbox.restore();
+    });
+    if let Err(error) = restored.await {
+        tracing::error!(%error, "what the last process left cannot be restored");
+    }
+}
+
+/// Monitors begin where their trackers stand, after a restart as after a fault.
+async fn watch(monitored: Site, watched: Watched) {
+    let begins = restore::begins(watched.book.tracks(), watched.journal).await;
+    Monitors::new(monitored, begins).run().await;
 }
 
 /// Alerts go where the live generation says.
@@ -130,7 +148,7 @@ impl PolicyMemory {
     }
 
     /// Hands what changes to the journal, until the process ends.
-    async fn keep(self) {
+    async fn keep(self: Arc<Self>) {
         let mut tick = interval(KEEP_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unclaimed_until = Some(Instant::now() + UNCLAIMED);

@@ -7,10 +7,14 @@ use serde_json::json;
 
 use crate::cli::{Output, exit};
 use crate::config::findings::{Finding, Severity, render};
-use crate::config::{Parsed, defaults, parse, read};
+use crate::config::{Authority, Parsed, defaults, parse, read};
 use crate::generation::plugins::{finding, wanted};
+use crate::health::probe::Prober;
 use crate::plugin::registry::{Plugins, Spec, Use};
 use crate::telemetry::metrics::Metrics;
+
+/// What a probe needs.
+const PROBE: &str = "a probe that can be made where the gate runs";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -62,13 +66,36 @@ fn check(path: &Path, with_plugins: bool) -> Checked {
         Err(finding) => Checked { findings: vec![*finding], readable: false },
         Ok(text) => {
             let findings = match parse(&text, path) {
-                Ok(parsed) if with_plugins => prove(parsed, path),
-                Ok(parsed) => parsed.warnings,
+                Ok(parsed) => {
+                    let mut found = unprobed(&parsed, path);
+                    found.extend(if with_plugins { prove(parsed, path) } else { parsed.warnings });
+                    found
+                }
                 Err(findings) => findings,
             };
             Checked { findings, readable: true }
         }
     }
+}
+
+/// Warnings about probes that cannot be made here: roots that cannot be read, a name that no certificate can have. They may be
+/// there where the gate runs, and a gate serves without.
+fn unprobed(parsed: &Parsed, path: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for service in &parsed.config.services {
+        let Some(probe) = &service.watching.probe else { continue };
+        let make = |it: &Authority| Prober::new(probe, (it.host.clone(), it.port)).err();
+        let Some(reason) = service.upstreams.iter().find_map(make) else { continue };
+        let mut found = Finding {
+            severity: Severity::Warning,
+            path: format!("services.{}.health.probe.tls", service.name),
+            line: 0,
+            ..Finding::whole(path, format!("the service cannot be probed: {reason}"), PROBE)
+        };
+        parsed.origins.locate(&mut found);
+        findings.push(found);
+    }
+    findings
 }
 
 /// The warnings, and whatever keeps a plugin from acting. Nothing that acted before stands in for one here, so all of it
@@ -147,6 +174,19 @@ mod tests {
     fn a_file_that_cannot_be_read_says_what_to_do() {
         let found = &check(Path::new("nowhere.yaml"), true).findings;
         assert!(found[0].message.contains("cannot be read") && found[0].expected.is_some());
+    }
+
+    #[test]
+    fn a_probe_that_cannot_be_made_is_told_with_its_line() {
+        let name = format!("headgate-unprobed-{}.yaml", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let text = "services:\n  app:\n    upstreams: [http://127.0.0.1:1]\n    health: { probe: { http: /h, tls: { ca: nope.pem } } }\n\
+            routes: [ { path: /, service: app, access: public } ]\n";
+        std::fs::write(&path, text).unwrap();
+        let found = check(&path, true).findings;
+        std::fs::remove_file(&path).unwrap();
+        assert!(found[0].message.contains("nope.pem"), "{found:?}");
+        assert_eq!((found.len(), found[0].line), (1, 4), "{found:?}");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::cli::telling::{
     PATIENCE, block_on, clean, first_line, moment, offset, read, relative, span, table, tell, word,
 };
 use crate::model::UnixMs;
-use crate::model::health::Sample;
+use crate::model::health::{Health, Sample};
 use crate::model::incident::{Incident, Moment, Snapshot};
 
 const LIST: Api = Api { member: "incidents", ask: "headgate incidents" };
@@ -73,7 +73,7 @@ fn list(out: &mut impl Write, answer: &Value, now: u64) -> std::io::Result<()> {
             clean(&it.id),
             clean(&it.service.name),
             word(&it.severity),
-            format!("{} {}", word(&it.health), clean(&it.code)),
+            brief(it),
             moment(it.opened_ms),
             state(it, now),
             it.snapshot.as_ref().map_or("-".to_owned(), snapshot),
@@ -129,12 +129,31 @@ fn by(digest: Option<&String>) -> String {
     )
 }
 
+/// What is wrong or, once that is over, what was: code and sentence stay those of the bad time, the health does not.
+fn verdict(it: &Incident) -> String {
+    let (code, detail) = (clean(&it.code), clean(&it.detail));
+    if it.resolved_ms.is_none() {
+        return format!("{} {code}: {detail}", word(&it.health));
+    }
+    let bad = |line: &&Moment| line.code == it.code && line.health != Health::Ok;
+    let bad = it.timeline.iter().rfind(bad).map_or("bad".to_owned(), |line| word(&line.health));
+    format!("was {bad} ({code}): {detail}")
+}
+
+/// The same in a word; the list has no timeline.
+fn brief(it: &Incident) -> String {
+    match it.resolved_ms {
+        None => format!("{} {}", word(&it.health), clean(&it.code)),
+        Some(_) => format!("was {}", clean(&it.code)),
+    }
+}
+
 fn one(out: &mut impl Write, it: &Incident, now: u64) -> std::io::Result<()> {
     writeln!(out, "incident {}", clean(&it.id))?;
     let mut facts = vec![
         ("service", clean(&it.service.name)),
         ("severity", word(&it.severity)),
-        ("verdict", format!("{} {}: {}", word(&it.health), clean(&it.code), clean(&it.detail))),
+        ("verdict", verdict(it)),
         ("judged by", by(it.by.as_ref())),
         ("opened", format!("{}, {}", moment(it.opened_ms), relative(it.opened_ms, now))),
         ("state", state(it, now)),
@@ -208,7 +227,7 @@ mod tests {
             "severity": "critical",
             "opened-ms": opened_ms,
             "resolved-ms": opened_ms + 300_000,
-            "health": "failing",
+            "health": "ok",
             "code": "refused",
             "detail": "connection refused",
             "issues": ["market-intel"],
@@ -235,6 +254,7 @@ mod tests {
         for line in [
             "incident 019ac-1f2e\n",
             "  opened     2026-11-24 06:40:00Z, 6m ago\n",
+            "  verdict    was failing (refused): connection refused\n",
             "  state      over after 5m, muted\n",
             "  resolved   2026-11-24 06:45:00Z, 1m ago\n",
             "  snapshot   taken: kubesnap.zip\n",
@@ -253,7 +273,7 @@ mod tests {
         let mut out = Vec::new();
         list(&mut out, &answer, 1_795_502_400_000).unwrap();
         let said = String::from_utf8(out).unwrap();
-        assert!(said.contains("failing refused") && said.ends_with("0 open, 1 in all\n"), "{said}");
+        assert!(said.contains("  was refused  ") && said.ends_with("0 open, 1 in all\n"), "{said}");
         let wrong = serde_json::json!({ "incidents": [{ "id": 1 }] });
         assert!(list(&mut Vec::new(), &wrong, 0).is_err());
     }

@@ -48,18 +48,13 @@ struct List {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("which").args(["number", "dead"]).required(true))]
 struct Chosen {
     /// For this sink.
     #[arg(long, value_name = "SINK")]
     sink: Option<String>,
     /// This one.
-    #[arg(
-        long,
-        value_name = "N",
-        requires = "sink",
-        required_unless_present = "dead",
-        conflicts_with = "dead"
-    )]
+    #[arg(long, value_name = "N", requires = "sink")]
     number: Option<u64>,
     /// All that are dead.
     #[arg(long)]
@@ -156,7 +151,9 @@ fn parcel(form: &Value, now: u64) -> Vec<String> {
     let mut row = ["number", "sink", "phase", "service", "code"].map(|it| text(form, it)).to_vec();
     let created = form.get("created-ms").and_then(Value::as_u64).map_or("-".to_owned(), moment);
     row.extend([created, text(form, "state"), text(form, "attempts")]);
-    row.push(time(form, "next-try-ms", now));
+    let due = form.get("next-try-ms").and_then(Value::as_u64).is_some_and(|it| it <= now);
+    // Others go first, or the sink itself waits: its own line says until when.
+    row.push(if due { "in turn".to_owned() } else { time(form, "next-try-ms", now) });
     let reason = if form.get("reason").is_some() { "reason" } else { "error" };
     row.push(text(form, reason));
     row
@@ -179,8 +176,11 @@ mod tests {
                 { "number": 13, "sink": "ops", "phase": "resolved", "service": "a", "code": "ok",
                   "created-ms": 1_795_502_400_000_u64, "state": "dead", "attempts": 1, "at-ms": 5,
                   "reason": "status 422" },
+                { "number": 14, "sink": "ops", "phase": "opened", "service": "b", "code": "refused",
+                  "created-ms": 1_795_502_400_000_u64, "state": "waiting", "attempts": 0,
+                  "next-try-ms": 0, "error": null },
             ],
-            "total": 2,
+            "total": 3,
         });
         let mut out = Vec::new();
         shown(&mut out, &answer, 1_795_502_400_000).unwrap();
@@ -189,7 +189,8 @@ mod tests {
             "ops   webhook  1        1     7          in 5s     status 503\n",
             "12      ops   opened    a        refused  2026-11-24 06:40:00Z  waiting  3      in 5s     status\u{fffd} 503\n",
             "13      ops   resolved  a        ok       2026-11-24 06:40:00Z  dead     1      -         status 422\n",
-            "2 of 2\n",
+            "14      ops   opened    b        refused  2026-11-24 06:40:00Z  waiting  0      in turn   -\n",
+            "3 of 3\n",
         ] {
             assert!(said.contains(line), "{line}{said}");
         }

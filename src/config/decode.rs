@@ -220,7 +220,7 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Misfit> {
         match self.value() {
@@ -228,7 +228,10 @@ impl<'de> Deserializer<'de> for Decoder<'de> {
                 let word: StrDeserializer<'_, Misfit> = word.as_str().into_deserializer();
                 visitor.visit_enum(word)
             }
-            _ => self.deserialize_any(visitor),
+            // serde would name the type.
+            _ => self
+                .deserialize_any(visitor)
+                .map_err(|it| Misfit { expected: Some(one_of(variants)), ..it }),
         }
     }
 

@@ -69,7 +69,8 @@ pub(super) struct Sink {
     /// Reference to the URL of a Slack incoming webhook: `env:NAME` or `file:PATH`. The URL is a secret.
     #[schemars(extend("pattern" = SECRET_PATTERN))]
     pub(super) slack: Opt<String>,
-    /// Event Dispatcher: the channels when a message names none.
+    /// Event Dispatcher: the ways by which it may tell people. A message may name fewer; where it names none of these, it goes
+    /// by all of them.
     #[schemars(extend("default" = ["email"]))]
     pub(super) channels: Opt<OneOrMany<Channel>>,
     /// Event Dispatcher: the Slack channel when a message names none, or one that is not allowed.

@@ -1,6 +1,6 @@
 //! A monitor for every service of the live generation: started, replaced and ended as generations come.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 
 use tokio::task::{Id, JoinError, JoinSet};
@@ -55,8 +55,10 @@ impl Monitors {
     /// Watches until it is dropped, and every monitor with it.
     pub async fn run(mut self) {
         let mut generations = self.site.live.published();
-        // What was left by services that the config has no more: their monitors end what is open, and themselves.
-        let left: Vec<String> = self.begins.keys().cloned().collect();
+        // What was left, or announced, of services that the config has no more: their monitors end what is open, and
+        // themselves.
+        let announced = self.site.board.all().into_iter().map(|it| it.service.clone());
+        let left: BTreeSet<String> = self.begins.keys().cloned().chain(announced).collect();
         left.into_iter().for_each(|it| self.start(it));
         loop {
             generations.mark_unchanged();

@@ -63,7 +63,7 @@ impl Rounds {
 
 /// The one that stands for all: the service is there as long as one endpoint is. An endpoint that could not be asked
 /// ([`Outcome::Skipped`]) speaks only when none was.
-pub fn speaker(results: &[(SocketAddr, Sample)]) -> Option<&Sample> {
+pub fn speaker<A>(results: &[(A, Sample)]) -> Option<&Sample> {
     let well = results.iter().find(|it| it.1.outcome == Outcome::Ok);
     let asked = || results.iter().find(|it| it.1.outcome != Outcome::Skipped);
     well.or_else(asked).or_else(|| results.first()).map(|it| &it.1)
@@ -161,6 +161,6 @@ mod tests {
         let unasked = [said(1, Outcome::Skipped), said(2, Outcome::Refused)];
         assert_eq!(speaker(&unasked).map(|it| it.outcome), Some(Outcome::Refused));
         assert_eq!(speaker(&unasked[..1]).map(|it| it.outcome), Some(Outcome::Skipped));
-        assert_eq!(speaker(&[]), None);
+        assert_eq!(speaker::<SocketAddr>(&[]), None);
     }
 }

@@ -19,6 +19,9 @@ pub const BY_ITSELF: &str = "headgate";
 /// How long a service that follows the mode itself may be covered after its maintenance.
 pub const LINGER_MS: u64 = 60_000;
 
+/// How far clocks may be apart: the coarse one of a core is behind, and time is corrected by steps.
+const LAG_MS: u64 = 5_000;
+
 /// One maintenance that is on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Window {
@@ -52,10 +55,10 @@ impl Window {
         over.is_some_and(|it| it < LINGER_MS) && self.follows.iter().any(|it| it == service)
     }
 
-    /// As that of an ending: whether it lasts. More than [`LINGER_MS`] are left only if the clock was set back.
+    /// As that of an ending: whether it lasts. If far more than [`LINGER_MS`] is left, the clock was set back.
     fn lasts(&self, now: UnixMs) -> bool {
         let left = self.until.and_then(|it| it.0.checked_sub(now.0));
-        left.is_some_and(|it| (1..=LINGER_MS).contains(&it))
+        left.is_some_and(|it| (1..=LINGER_MS + LAG_MS).contains(&it))
     }
 }
 
@@ -334,8 +337,11 @@ mod tests {
         assert_eq!(off.release(&follows), Modes::default());
         assert_eq!(off.expire(UnixMs(64_999)), (off.clone(), Vec::new()));
         assert_eq!(off.expire(UnixMs(65_000)), (Modes::default(), Vec::new()));
+        // A core's clock may be behind the one that ended it.
+        assert!(off.covers("f", UnixMs(4_990)).is_some());
         // A clock that was set back by an hour does not cover it for an hour.
-        let past = UnixMs(0);
+        let off = on.off(&Scope::All, &follows, UnixMs(3_600_000));
+        let past = UnixMs(5_000);
         assert!(off.covers("f", past).is_none());
         assert_eq!(off.expire(past).0, Modes::default());
     }

@@ -134,6 +134,18 @@ pub struct Telling {
     /// When the last notice went into the outbox, by a clock that does not jump.
     #[serde(default)]
     pub last_ms: Option<u64>,
+    /// What notices were made of, each kind once.
+    #[serde(default)]
+    pub said: Vec<Said>,
+}
+
+/// In which way a service was bad when people were told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Said {
+    pub severity: Severity,
+    pub health: Health,
+    pub code: String,
 }
 
 /// Lines of a timeline.

@@ -13,7 +13,8 @@ use prometheus_client::registry::Registry;
 use crate::linux::process::Process;
 use crate::model::UnixMs;
 use crate::telemetry::alerts::AlertMetrics;
-use crate::telemetry::exposition::{Exposition, counter, durations, gauge};
+use crate::telemetry::exposition::{Exposition, counter, durations};
+pub use crate::telemetry::gauges::{Gauges, ServiceGauges};
 use crate::telemetry::health::HealthMetrics;
 use crate::telemetry::logs;
 use crate::telemetry::plugins::PluginMetrics;
@@ -23,34 +24,6 @@ pub use crate::telemetry::shard::{CoreMetrics, ServiceMetrics};
 
 /// Media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// What others know at the moment of a scrape.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Gauges {
-    /// Number of the live generation.
-    pub generation: u64,
-    /// Its hash.
-    pub hash: String,
-    pub services: Vec<ServiceGauges>,
-    /// Open downstream connections that are allowed.
-    pub connections_max: u64,
-    /// Whether the process drains.
-    pub draining: bool,
-}
-
-/// What others know about one service at the moment of a scrape.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ServiceGauges {
-    pub name: String,
-    pub in_flight: u64,
-    pub in_flight_max: u64,
-    /// Whether it is covered by a maintenance that is on.
-    pub in_maintenance: bool,
-    pub endpoints_up: u64,
-    pub endpoints_ejected: u64,
-    /// Out of the balance by their probes.
-    pub endpoints_down: u64,
-}
 
 /// How often a key was admitted, and when last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,7 +228,7 @@ impl Collector for Scrape {
         self.connections(&mut page)?;
         self.config(&mut page)?;
         if let Some(gauges) = &self.gauges {
-            live(gauges, &mut page)?;
+            gauges.show(&mut page)?;
         }
         self.keys(&mut page)?;
         self.plugins.write(&mut page)?;
@@ -375,57 +348,6 @@ impl Scrape {
         let threads = it.thread_seconds.iter().map(|(name, spent)| (name.as_str(), *spent));
         page.counters("headgate_thread_cpu_seconds", "CPU time by thread", "thread", threads)
     }
-}
-
-fn live(gauges: &Gauges, page: &mut Exposition<'_>) -> fmt::Result {
-    page.gauge("headgate_generation", "Number of the live generation", gauges.generation)?;
-    page.info("headgate_config", "Hash of the live config", &[("hash", gauges.hash.as_str())])?;
-    page.gauge("headgate_draining", "Whether the gate drains", u64::from(gauges.draining))?;
-    page.gauge(
-        "headgate_connections_limit",
-        "Downstream connections that are allowed",
-        gauges.connections_max,
-    )?;
-    let services = gauges.services.iter();
-    let each = |value: fn(&ServiceGauges) -> u64| {
-        services.clone().map(move |it| (it.name.as_str(), value(it)))
-    };
-    page.gauges(
-        "headgate_http_requests_in_flight",
-        "Requests and tunnels under way",
-        "service",
-        each(|it| it.in_flight),
-    )?;
-    page.gauges(
-        "headgate_http_requests_in_flight_limit",
-        "Requests that may be under way",
-        "service",
-        each(|it| it.in_flight_max),
-    )?;
-    page.gauges(
-        "headgate_maintenance_enabled",
-        "Whether the gate answers for the service",
-        "service",
-        each(|it| u64::from(it.in_maintenance)),
-    )?;
-    page.family(
-        "headgate_upstream_endpoints",
-        "Addresses of the service by state",
-        MetricType::Gauge,
-        |metric| {
-            for it in services.clone() {
-                for (state, count) in [
-                    ("up", it.endpoints_up),
-                    ("ejected", it.endpoints_ejected),
-                    ("down", it.endpoints_down),
-                ] {
-                    let labels = [("service", it.name.as_str()), ("state", state)];
-                    gauge(metric, &labels, count)?;
-                }
-            }
-            Ok(())
-        },
-    )
 }
 
 fn seconds(at: UnixMs) -> f64 {

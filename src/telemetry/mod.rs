@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod alerts;
 pub mod escape;
 mod exposition;
+mod gauges;
 mod guest_metric;
 pub mod health;
 mod line;

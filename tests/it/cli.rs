@@ -366,12 +366,15 @@ fn the_example_of_stockflow_runs_and_passes_its_smoke_script() {
     let refused = stranger.send().expect_status(401);
     assert_eq!(refused.header("Access-Control-Allow-Origin"), Some("https://page.test"));
     gateway.get("/dev/api/admin/trigger-cron").key(OPERATOR).send().expect_text("controller");
-    assert_eq!(controller.last().header("X-API-KEY"), Some(OPERATOR));
+    assert_eq!(
+        controller.wait_for("/dev/api/admin/trigger-cron").header("X-API-KEY"),
+        Some(OPERATOR)
+    );
     gateway.get("/dev/api/x").key(OPERATOR).send().expect_text("engine");
-    assert_eq!(engine.last().header("X-API-KEY"), None);
+    assert_eq!(engine.wait_for("/dev/api/x").header("X-API-KEY"), None);
     gateway.get("/api/kubesnap/dev").send().expect_status(401);
     gateway.get("/api/kubesnap/dev").key(OPERATOR).send().expect_text("kubesnap");
-    assert_eq!(kubesnap.last().header("X-API-KEY"), Some(OPERATOR));
+    assert_eq!(kubesnap.wait_for("/api/kubesnap/dev").header("X-API-KEY"), Some(OPERATOR));
     gateway.get("/api/kubesnap/health").send().expect_text("kubesnap");
     gateway.get("/dev/api/kubesnap/dev").send().expect_text("engine");
 

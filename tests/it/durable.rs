@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use headgate::store::journal::Journal as _;
 use headgate::store::journal::ring::RedbJournal;
-use serde_json::Value;
 
 use crate::plugin::assemble::Guest;
 use crate::plugin::stand::{Stand, status};
@@ -113,6 +112,6 @@ fn a_broken_ledger_is_set_aside_and_told() {
     let health = gate.admin_get("/api/admin/headgate/health").send().expect_status(200).json();
     let loss = health["stores"]["losses"][0].as_str().map(str::to_owned);
     let loss = loss.or_else(|| health["losses"][0].as_str().map(str::to_owned));
-    assert!(loss.is_some_and(|it| it.contains("set aside")), "{}", Value::from(health));
+    assert!(loss.is_some_and(|it| it.contains("set aside")), "{health}");
     assert!(gate.state_file("ledger.redb.broken-1").exists());
 }

@@ -7,6 +7,7 @@ mod compile;
 mod deaf;
 mod demo;
 mod durable;
+mod endings;
 mod filter;
 mod forward_auth;
 mod headers;

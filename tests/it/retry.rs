@@ -67,13 +67,13 @@ fn a_repeat_goes_to_another_endpoint_and_only_once() {
     let dead = || Upstream::by(|it| it.close());
     let (one, two, three) = (dead(), dead(), Upstream::named("alive"));
     let gateway = Setup::default()
-        .service_at("a", &format!("{}\", \"{}", one.url(), two.url()), "maintenance: covered")
+        .service_at_all("a", &[one.url(), two.url()], "maintenance: covered")
         .route("path: /, service: a, access: public, retry: idempotent")
         .start();
     gateway.get("/once").send().expect_status(502);
     assert_eq!(seen(&one, "/once") + seen(&two, "/once"), 2);
     let gateway = Setup::default()
-        .service_at("a", &format!("{}\", \"{}", one.url(), three.url()), "maintenance: covered")
+        .service_at_all("a", &[one.url(), three.url()], "maintenance: covered")
         .route("path: /, service: a, access: public, retry: idempotent")
         .start();
     for _ in 0..4 {

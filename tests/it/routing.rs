@@ -241,7 +241,7 @@ fn one_dead_endpoint_of_two_fails_no_request() {
 fn endpoints_that_are_equally_free_take_turns() {
     let (one, two) = (Upstream::named("one"), Upstream::named("two"));
     let gateway = Setup::default()
-        .service_at("a", &format!("{}\", \"{}", one.url(), two.url()), "maintenance: covered")
+        .service_at_all("a", &[one.url(), two.url()], "maintenance: covered")
         .route("path: /, service: a, access: public")
         .start();
     for _ in 0..10 {

@@ -31,56 +31,52 @@ fn told(kubesnap: &RawUpstream, more: &str) -> (Note, Value) {
     (note, known["snapshot"].clone())
 }
 
+type Answer = fn(&mut Exchange);
+
+/// What Kubesnap does, what that means, and words of the reason.
+const ANSWERS: [(&str, Answer, &str, &str); 8] = [
+    ("taken", |it| it.respond(200, "", TAKEN.as_bytes()), "taken", FILE),
+    (
+        "upload failed",
+        |it| {
+            it.respond(
+                200,
+                "",
+                br#"{"snapshot_status":"success","file_name":"a.zip","upload_status":"failed"}"#,
+            )
+        },
+        "failed",
+        "upload_status=failed",
+    ),
+    (
+        "wrong key",
+        |it| it.respond(401, "", br#"{"detail":"Invalid or missing API Key"}"#),
+        "failed",
+        "401",
+    ),
+    (
+        "unknown namespace",
+        |it| it.respond(500, "", br#"{"status":"error","detail":"namespaces \"dev\" not found"}"#),
+        "failed",
+        "namespaces \"dev\" not found",
+    ),
+    ("nonsense", |it| it.respond(200, "", b"<html>"), "failed", "nothing that could be understood"),
+    (
+        "half an answer",
+        |it| {
+            it.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"snapshot_status\":");
+            it.close();
+        },
+        "unknown",
+        "broke off",
+    ),
+    ("cut off", |it| it.reset(), "unknown", "Kubesnap was asked, then"),
+    ("silent", |it| it.hang(), "unknown", "no answer in time"),
+];
+
 #[test]
 fn the_alert_names_the_file_or_says_why_there_is_none() {
-    type Answer = fn(&mut Exchange);
-    let table: [(&str, Answer, &str, &str); 8] = [
-        ("taken", |it| it.respond(200, "", TAKEN.as_bytes()), "taken", FILE),
-        (
-            "upload failed",
-            |it| {
-                it.respond(200, "", br#"{"snapshot_status":"success","file_name":"a.zip","upload_status":"failed"}"#)
-            },
-            "failed",
-            "upload_status=failed",
-        ),
-        (
-            "wrong key",
-            |it| it.respond(401, "", br#"{"detail":"Invalid or missing API Key"}"#),
-            "failed",
-            "401",
-        ),
-        (
-            "unknown namespace",
-            |it| {
-                it.respond(
-                    500,
-                    "",
-                    br#"{"status":"error","detail":"namespaces \"dev\" not found"}"#,
-                )
-            },
-            "failed",
-            "namespaces \"dev\" not found",
-        ),
-        (
-            "nonsense",
-            |it| it.respond(200, "", b"<html>"),
-            "failed",
-            "nothing that could be understood",
-        ),
-        (
-            "half an answer",
-            |it| {
-                it.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"snapshot_status\":");
-                it.close();
-            },
-            "unknown",
-            "broke off",
-        ),
-        ("cut off", |it| it.reset(), "unknown", "Kubesnap was asked, then"),
-        ("silent", |it| it.hang(), "unknown", "no answer in time"),
-    ];
-    for (name, answer, state, words) in table {
+    for (name, answer, state, words) in ANSWERS {
         let kubesnap = Upstream::by(answer);
         let (note, snapshot) = told(&kubesnap, "timeout: 1s, wait: 1s");
         assert_eq!(snapshot["state"], state, "{name}: {snapshot}");

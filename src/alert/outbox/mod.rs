@@ -5,6 +5,7 @@ mod shelf;
 #[cfg(test)]
 mod tests;
 mod trouble;
+mod unheard;
 pub mod worker;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::alert::book::Book;
-use crate::alert::client::{Client, ClientError};
+use crate::alert::client::LazyClient;
 use crate::alert::outbox::queue::Queue;
 use crate::alert::outbox::shelf::{NEXT_NUMBER, Placed, Shelf};
 use crate::alert::outbox::trouble::Now;
@@ -106,15 +107,14 @@ pub struct Outbox {
     book: Arc<Book>,
     board: Arc<Board>,
     shelf: Mutex<Shelf>,
-    /// Made with the first sinks.
-    client: OnceLock<Result<Client, ClientError>>,
+    client: LazyClient,
     counts: OnceLock<Arc<AlertMetrics>>,
 }
 
 impl Outbox {
     /// Empty until [`Outbox::restore`].
     pub fn new(ledger: Arc<dyn Ledger>, book: Arc<Book>, board: Arc<Board>) -> Arc<Self> {
-        let (client, counts) = (OnceLock::new(), OnceLock::new());
+        let (client, counts) = (LazyClient::default(), OnceLock::new());
         Arc::new(Self { ledger, book, board, shelf: Mutex::default(), client, counts })
     }
 
@@ -137,14 +137,16 @@ impl Outbox {
             return;
         }
         shelf.next_number = shelf.next_number.max(next);
-        for (key, value) in rows {
-            match serde_json::from_slice(&value) {
-                Ok(parcel) => shelf.restore(parcel, now),
-                // It stays in the store: a later version may read it.
-                Err(error) => tracing::error!(key, %error, "a row of the outbox cannot be read"),
-            }
-        }
+        let parsed = rows.into_iter().filter_map(|(key, value)| {
+            let parsed = serde_json::from_slice(&value);
+            // It stays in the store: a later version may read it.
+            let failed = |error| tracing::error!(key, %error, "a row of the outbox cannot be read");
+            parsed.map_err(failed).ok()
+        });
+        let dead = shelf.restore(parsed.collect(), now);
         shelf.ring();
+        drop(shelf);
+        self.bury(&dead);
     }
 
     /// Takes over where alerts go: what the sinks are, when they are given up, how many may wait.
@@ -156,9 +158,6 @@ impl Outbox {
     /// Takes over the sinks of a new generation: a worker for each that is new, none for those that are gone. `rows_max`
     /// bounds what may wait.
     pub fn serve(self: &Arc<Self>, sinks: Vec<Arc<dyn Sink>>, rows_max: usize) {
-        if !sinks.is_empty() {
-            self.client();
-        }
         let mut shelf = self.shelf();
         shelf.rows_max = rows_max;
         shelf.sinks = sinks.into_iter().map(|it| (it.name().to_owned(), it)).collect();
@@ -171,16 +170,6 @@ impl Outbox {
             }
         }
         shelf.ring();
-    }
-
-    fn client(&self) -> &Result<Client, ClientError> {
-        self.client.get_or_init(|| {
-            let made = Client::new();
-            if let Err(error) = &made {
-                tracing::error!(%error, "no alert can be sent");
-            }
-            made
-        })
     }
 
     /// Adds the rows of these parcels to a batch that the caller writes at once, and keeps them from the workers until
@@ -210,10 +199,8 @@ impl Outbox {
     }
 
     /// By sink and number.
-    pub fn list(&self) -> Vec<Parcel> {
-        let shelf = self.shelf();
-        let parcels = shelf.queues.values().flat_map(Queue::parcels);
-        parcels.map(|it| it.as_ref().clone()).collect()
+    pub fn list(&self) -> Vec<Arc<Parcel>> {
+        self.shelf().queues.values().flat_map(Queue::parcels).cloned().collect()
     }
 
     /// Number and state of the parcel with this key; `None`: it is delivered, or was dropped.
@@ -269,6 +256,9 @@ impl Outbox {
             Fate::Dropped(why) => ("dropped", Happened::Dropped, format!("{sink}: dropped {why}")),
         };
         for incident in &parcel.incidents {
+            if parcel.phase == Phase::Opened && matches!(fate, Fate::Dropped(_)) {
+                self.book.unheard(incident, sink);
+            }
             let (code, text) = (parcel.event.code.clone(), text.clone());
             let health = parcel.event.new;
             self.book

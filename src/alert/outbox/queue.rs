@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::alert::backoff;
 use crate::alert::outbox::trouble::{Now, Trouble, Why};
+use crate::alert::outbox::unheard::{Unheard, set};
 use crate::alert::outbox::{Parcel, State};
 use crate::model::alert::Phase;
 
@@ -68,8 +69,7 @@ pub(super) struct Queue {
     /// Queued ones that may make room.
     updates: BTreeSet<u64>,
     dead: BTreeSet<u64>,
-    /// Incidents whose beginning was refused: nobody would understand what follows.
-    unheard: BTreeMap<String, BTreeSet<u64>>,
+    unheard: Unheard,
     pub(super) trouble: Option<Trouble>,
     pub(super) delivered: u64,
 }
@@ -104,7 +104,7 @@ impl Queue {
         for incident in &parcel.incidents {
             let dead = place == Place::Dead;
             set(&mut self.by_incident, incident, number, !dead);
-            set(&mut self.unheard, incident, number, dead && opening);
+            self.unheard.refused(incident, number, dead && opening);
         }
         match place {
             Place::Dead => {
@@ -160,7 +160,7 @@ impl Queue {
         let Some(entry) = self.entries.get(&number).filter(|it| it.place == Place::Staged) else {
             return Vec::new();
         };
-        match self.unheard_by(&entry.parcel) {
+        match self.unheard.by(&entry.parcel) {
             Some(alert) => self.bury(number, &unheard(alert), now),
             None => {
                 self.put(number, Place::Queued);
@@ -217,11 +217,24 @@ impl Queue {
 
     /// The sink has it. It stays until [`Queue::gone`]; `false`: it was dropped meanwhile.
     pub(super) fn accepted(&mut self, number: u64) -> bool {
+        if let Some(parcel) = self.flying.get(&number) {
+            self.unheard.heard(parcel);
+        }
         self.land(number);
         self.trouble = None;
         self.delivered += 1;
         self.put(number, Place::Done);
         self.entries.contains_key(&number)
+    }
+
+    /// Its row is deleted, though nobody accepted it. Gives it.
+    pub(super) fn drop_one(&mut self, number: u64) -> Option<Arc<Parcel>> {
+        let accepted = self.entries.get(&number)?.place == Place::Done;
+        let parcel = self.gone(number)?;
+        if parcel.phase == Phase::Opened && !accepted {
+            self.unheard.dropped(&parcel);
+        }
+        Some(parcel)
     }
 
     /// Its row is deleted.
@@ -231,7 +244,7 @@ impl Queue {
         let parcel = self.entries.remove(&number)?.parcel;
         self.dead.remove(&number);
         for incident in &parcel.incidents {
-            set(&mut self.unheard, incident, number, false);
+            self.unheard.refused(incident, number, false);
         }
         Some(parcel)
     }
@@ -306,20 +319,10 @@ impl Queue {
         let behind = parcel.incidents.iter().filter_map(|it| self.by_incident.get(it)).flatten();
         let behind = behind.filter_map(|it| Some((it, self.entries.get(it)?)));
         let dead: BTreeSet<u64> = behind
-            .filter(|(_, it)| it.place == Place::Queued && self.unheard_by(&it.parcel).is_some())
+            .filter(|(_, it)| it.place == Place::Queued && self.unheard.by(&it.parcel).is_some())
             .map(|(number, _)| *number)
             .collect();
         dead.into_iter()
-    }
-
-    /// The dead alert whose further course this is, if nobody has heard of any of its incidents.
-    fn unheard_by(&self, parcel: &Parcel) -> Option<u64> {
-        if !matches!(parcel.phase, Phase::Updated | Phase::Resolved) {
-            return None;
-        }
-        let dead = |it: &String| self.unheard.get(it)?.first().copied();
-        let all: Option<Vec<u64>> = parcel.incidents.iter().map(dead).collect();
-        all?.first().copied()
     }
 
     /// It is sent again: from the beginning if it is dead, at once if it waits. Gives the row to write.
@@ -373,19 +376,8 @@ impl Queue {
         self.parcels().count() - self.dead.len()
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.flying.is_empty()
-    }
-}
-
-fn set(map: &mut BTreeMap<String, BTreeSet<u64>>, key: &String, number: u64, there: bool) {
-    if there {
-        map.entry(key.clone()).or_default().insert(number);
-    } else if let Some(numbers) = map.get_mut(key) {
-        numbers.remove(&number);
-        if numbers.is_empty() {
-            map.remove(key);
-        }
+    pub(super) fn flying(&self) -> Vec<u64> {
+        self.flying.keys().copied().collect()
     }
 }
 

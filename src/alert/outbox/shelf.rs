@@ -68,17 +68,23 @@ pub(super) struct Placed {
 }
 
 impl Shelf {
-    /// A row of the last process.
-    pub(super) fn restore(&mut self, parcel: Parcel, now: Now) {
-        self.next_number = self.next_number.max(parcel.number.saturating_add(1));
-        self.queues.entry(parcel.sink.clone()).or_default().add(parcel, false, now);
+    /// The rows of the last process. Gives what is dead: it may have ended between the row of what follows an alert that was
+    /// refused, and the word that it is dead too.
+    pub(super) fn restore(&mut self, parcels: Vec<Parcel>, now: Now) -> Vec<Arc<Parcel>> {
+        let mut added = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            self.next_number = self.next_number.max(parcel.number.saturating_add(1));
+            added.push((parcel.sink.clone(), parcel.number));
+            self.queues.entry(parcel.sink.clone()).or_default().add(parcel, true, now);
+        }
+        self.let_go(added, now)
     }
 
     pub(super) fn put(&mut self, batch: &mut Batch, parcels: Vec<Parcel>, now: Now) -> Placed {
         let mut placed = Placed::default();
         let mut staged = Vec::new();
         for mut parcel in parcels {
-            if !self.make_room(batch, &mut placed.dropped) {
+            if !self.make_room(&parcel.sink, batch, &mut placed.dropped) {
                 placed.back.push(parcel);
                 continue;
             }
@@ -105,13 +111,18 @@ impl Shelf {
         }
     }
 
-    /// Whether one more row fits. The oldest update makes room, then the oldest that is dead; never what opens or ends.
-    fn make_room(&mut self, batch: &mut Batch, dropped: &mut Vec<Arc<Parcel>>) -> bool {
-        while self.rows() >= self.rows_max {
+    /// Whether one more row of a sink fits. The oldest update makes room, then the oldest that is dead; never what opens or
+    /// ends.
+    fn make_room(&mut self, sink: &str, batch: &mut Batch, dropped: &mut Vec<Arc<Parcel>>) -> bool {
+        let share = self.share();
+        while self.rows().saturating_add(self.kept_free(sink, share)) >= self.rows_max {
             let oldest = |of: fn(&Queue) -> Option<u64>| {
-                let each =
-                    self.queues.iter().filter_map(|(sink, it)| Some((of(it)?, sink.clone())));
-                each.min()
+                // What is taken from a share that others may not use makes no room.
+                let may = |(name, it): &(&String, &Queue)| {
+                    *name == sink || it.len() > share || !self.sinks.contains_key(*name)
+                };
+                let queues = self.queues.iter().filter(may);
+                queues.filter_map(|(sink, it)| Some((of(it)?, sink.clone()))).min()
             };
             let update = oldest(Queue::oldest_update);
             let Some((number, sink)) = update.or_else(|| oldest(Queue::oldest_dead)) else {
@@ -122,12 +133,25 @@ impl Shelf {
         true
     }
 
+    /// Rows that each sink can count on: one that is down, or gone, must not keep alerts from the others. Half of the room,
+    /// in equal parts; the rest is for whoever comes first.
+    fn share(&self) -> usize {
+        self.rows_max / 2 / self.sinks.len().max(1)
+    }
+
+    /// What the shares of the other sinks still have to offer.
+    fn kept_free(&self, sink: &str, share: usize) -> usize {
+        let others = self.sinks.keys().filter(|it| *it != sink);
+        let rows = |name| self.queues.get(name).map_or(0, Queue::len);
+        others.map(|it| share.saturating_sub(rows(it))).sum()
+    }
+
     fn rows(&self) -> usize {
         self.queues.values().map(Queue::len).sum()
     }
 
     fn delete(&mut self, sink: &str, number: u64, batch: &mut Batch) -> Option<Arc<Parcel>> {
-        let parcel = self.queues.get_mut(sink)?.gone(number)?;
+        let parcel = self.queues.get_mut(sink)?.drop_one(number)?;
         batch.delete(Table::Outbox, parcel.row());
         Some(parcel)
     }
@@ -140,8 +164,13 @@ impl Shelf {
         while self.staged.front().is_some_and(late) {
             released.extend(self.staged.pop_front());
         }
+        self.let_go(released.into_iter().flat_map(|it| it.parcels).collect(), now)
+    }
+
+    /// Their rows are on the disk. Gives what is dead because of that.
+    fn let_go(&mut self, parcels: Vec<(String, u64)>, now: Now) -> Vec<Arc<Parcel>> {
         let mut dead = Vec::new();
-        for (sink, number) in released.into_iter().flat_map(|it| it.parcels) {
+        for (sink, number) in parcels {
             if let Some(queue) = self.queues.get_mut(&sink) {
                 dead.extend(queue.release(number, now));
             }

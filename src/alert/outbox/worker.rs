@@ -8,10 +8,11 @@ use reqwest::Method;
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio::task::{Id, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::alert::backoff;
 use crate::alert::client::{Client, ClientError, Outgoing, Received};
+use crate::alert::outbox::queue::Queue;
 use crate::alert::outbox::shelf::Shelf;
 use crate::alert::outbox::trouble::Why;
 use crate::alert::outbox::{Fate, Outbox, Parcel, State, now};
@@ -25,6 +26,8 @@ use crate::telemetry::alerts::Attempted;
 const ANSWER_MAX: usize = 16 << 10;
 /// A worker looks around at least so often.
 const LOOK_MAX: Duration = Duration::from_secs(30);
+/// Before a worker that broke down begins again.
+const BROKE_DOWN: Duration = Duration::from_secs(1);
 
 /// What a worker does next.
 enum Next {
@@ -35,8 +38,22 @@ enum Next {
     End,
 }
 
-/// Delivers what one sink has to get, as long as the config names it.
+/// Delivers what one sink has to get, as long as the config names it, whatever breaks down meanwhile.
 pub(super) async fn work(outbox: Arc<Outbox>, name: String, bell: Arc<Notify>) {
+    loop {
+        let delivering = deliver_all(Arc::clone(&outbox), name.clone(), Arc::clone(&bell));
+        match tokio::spawn(delivering).await {
+            Err(error) if error.is_panic() => {
+                tracing::error!(sink = name, %error, "a worker of the outbox broke down; it begins again");
+            }
+            _ => return,
+        }
+        outbox.broke_down(&name);
+        sleep(BROKE_DOWN).await;
+    }
+}
+
+async fn deliver_all(outbox: Arc<Outbox>, name: String, bell: Arc<Notify>) {
     let mut calls: JoinSet<()> = JoinSet::new();
     let mut numbers: HashMap<Id, u64> = HashMap::new();
     loop {
@@ -70,9 +87,9 @@ pub(super) async fn work(outbox: Arc<Outbox>, name: String, bell: Arc<Notify>) {
 
 async fn deliver(outbox: Arc<Outbox>, sink: Arc<dyn Sink>, parcel: Arc<Parcel>) {
     crash_point("send-before");
-    let (answered, attempted) = match outbox.client() {
+    let (answered, attempted) = match outbox.client.get().await {
         Ok(client) => attempt(client, sink.as_ref(), &parcel).await,
-        Err(error) => failed(error),
+        Err(error) => failed(&error),
     };
     crash_point("send-after");
     if let Some(counts) = outbox.counts.get() {
@@ -150,7 +167,7 @@ impl Outbox {
         let Shelf { sinks, queues, bells, .. } = &mut *shelf;
         let queue = queues.entry(name.to_owned()).or_default();
         let Some(sink) = sinks.get(name) else {
-            if queue.is_idle() {
+            if queue.flying().is_empty() {
                 bells.remove(name);
                 return Next::End;
             }
@@ -165,8 +182,17 @@ impl Outbox {
         }
     }
 
+    /// What was on its way when a worker broke down is tried again, with the same key.
+    pub(super) fn broke_down(self: &Arc<Self>, sink: &str) {
+        let flying = self.shelf().queues.get(sink).map(Queue::flying).unwrap_or_default();
+        for number in flying {
+            let reason = String::from("its worker broke down; the log says where");
+            self.settle(sink, number, Answered::Again { reason, after: None });
+        }
+    }
+
     /// Acts on what an attempt has met.
-    fn settle(self: &Arc<Self>, sink: &str, number: u64, answered: Answered) {
+    pub(in crate::alert) fn settle(self: &Arc<Self>, sink: &str, number: u64, answered: Answered) {
         match answered {
             Answered::Accepted => self.accepted(sink, number),
             Answered::Again { reason, after } => {
@@ -233,7 +259,7 @@ impl Outbox {
     }
 
     /// Writes and tells what is dead now. Not waited for: a crash before that has it refused once more.
-    fn bury(&self, dead: &[Arc<Parcel>]) {
+    pub(super) fn bury(&self, dead: &[Arc<Parcel>]) {
         if dead.is_empty() {
             return;
         }

@@ -61,8 +61,8 @@ struct Memory {
     seen: BTreeMap<u64, u64>,
     /// The generation whose services were compared with the book's.
     generation: u64,
-    /// Whether the outbox had no room the last time: said once.
-    no_room: bool,
+    /// Notices that found no room in the outbox the last time: said once.
+    no_room: BTreeSet<u64>,
 }
 
 /// What a test alert became at one sink.
@@ -132,11 +132,13 @@ impl Responder {
         let notices = book.notices();
         let waiting: Vec<Waiting> = {
             let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+            let Memory { seen, no_room, .. } = &mut *memory;
             let there = |number: &u64| notices.binary_search_by_key(number, |it| it.number).is_ok();
-            memory.seen.retain(|number, _| there(number));
+            seen.retain(|number, _| there(number));
             let wait = |notice: Arc<notice::Notice>| Waiting {
-                seen_ms: *memory.seen.entry(notice.number).or_insert(now_ms),
+                seen_ms: *seen.entry(notice.number).or_insert(now_ms),
                 incident: book.find(&notice.change.incident),
+                no_room: no_room.contains(&notice.number),
                 notice,
             };
             notices.into_iter().map(wait).collect()
@@ -179,23 +181,20 @@ impl Responder {
             }
         }
         let (mut batch, mut outcomes) = (Batch::default(), Vec::new());
+        // Where one finds no room, what follows it to the same sink in this step finds none either; other sinks have some.
         for it in worded {
-            let outcome = self.put(it, &mut batch);
-            let stop = outcome.as_ref().is_some_and(|it| it.again);
-            outcomes.extend(outcome);
-            // What follows must not overtake what found no room.
-            if stop {
-                break;
-            }
+            outcomes.extend(self.put(it, &mut batch));
         }
-        let full = outcomes.iter().any(|it| it.again);
+        let full = outcomes.iter().filter(|it| it.again).flat_map(|it| it.notices.clone());
+        let no_room: BTreeSet<u64> = full.collect();
+        let full = !no_room.is_empty();
         let has_parcels = outcomes.iter().any(|it| !it.placed.is_empty());
         let written = self.parts.book.settle(&outcomes, batch, self.clock.now_ms()).await;
         self.parts.book.written(written);
         if has_parcels {
             self.parts.outbox.written();
         }
-        self.say_room(full);
+        self.say_room(no_room);
         if full { NO_ROOM } else { Duration::ZERO }
     }
 
@@ -234,26 +233,29 @@ impl Responder {
         })
     }
 
-    fn say_room(&self, full: bool) {
+    fn say_room(&self, no_room: BTreeSet<u64>) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        match (memory.no_room, full) {
-            (false, true) => tracing::error!(
+        match (memory.no_room.is_empty(), no_room.is_empty()) {
+            (true, false) => tracing::error!(
                 "the outbox has no room; notices wait. Bring the sinks back, or drop parcels (`headgate outbox drop`)"
             ),
-            (true, false) => tracing::info!("the outbox has room again"),
+            (false, true) => tracing::info!("the outbox has room again"),
             _ => {}
         }
-        memory.no_room = full;
+        memory.no_room = no_room;
     }
 
-    /// With a new config, incidents of services that are not watched any more are over.
+    /// With a new config, incidents of services that nobody watches any more are over.
     fn retire(&self, generation: &Generation) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(&mut memory.generation, generation.number) == generation.number {
             return;
         }
         let watched = generation.config.services.iter().filter(|it| it.watching.probe.is_some());
-        self.parts.book.retire(&watched.map(|it| it.name.as_str()).collect());
+        // Those that have a monitor are its to end: a later generation may have them again before it has even looked.
+        let monitored = self.parts.board.all();
+        let monitored = monitored.iter().map(|it| it.service.as_str());
+        self.parts.book.retire(&watched.map(|it| it.name.as_str()).chain(monitored).collect());
     }
 
     /// Has notices made for incidents that are open for so long; gives when the next one is due (steady clock).

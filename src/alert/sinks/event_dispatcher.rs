@@ -44,17 +44,16 @@ impl EventDispatcher {
         it
     }
 
-    /// Never empty: the Event Dispatcher answers 200 to none and sends nothing.
+    /// Never more than the operator has named, and never empty: the Event Dispatcher answers 200 to none and sends nothing.
     fn ways(&self, wished: &[String]) -> Vec<&'static str> {
-        let known = |from: &[String]| -> Vec<&'static str> {
-            KNOWN.into_iter().filter(|it| from.iter().any(|wish| wish == it)).collect()
-        };
-        let wished = known(wished);
-        if !wished.is_empty() {
-            return wished;
+        let named = |it: &&str| self.channels.iter().any(|own| own == it);
+        let mut own: Vec<&'static str> = KNOWN.into_iter().filter(named).collect();
+        if own.is_empty() {
+            own.push("email");
         }
-        let own = known(&self.channels);
-        if own.is_empty() { vec!["email"] } else { own }
+        let both: Vec<_> =
+            own.iter().copied().filter(|it| wished.iter().any(|wish| wish == it)).collect();
+        if both.is_empty() { own } else { both }
     }
 
     /// It becomes a file name over there, so only what the operator has named may go.
@@ -145,16 +144,20 @@ mod tests {
     }
 
     #[test]
-    fn channels_are_known_and_never_none() {
-        let named = sink(&["slack"], None, &[]);
-        for (wished, expected) in [
-            (&[][..], json!(["slack"])),
-            (&["email"], json!(["email"])),
-            (&["slack", "email", "slack"], json!(["email", "slack"])),
-            (&["pager"], json!(["slack"])),
-            (&["pager", "email"], json!(["email"])),
+    fn channels_are_the_operator_s_and_never_none() {
+        let (slack, both) = (&["slack"][..], &["slack", "email"][..]);
+        for (named, wished, expected) in [
+            (slack, &[][..], json!(["slack"])),
+            (slack, &["email"], json!(["slack"])),
+            (slack, &["slack", "email", "slack"], json!(["slack"])),
+            (slack, &["pager"], json!(["slack"])),
+            (both, &[], json!(["email", "slack"])),
+            (both, &["email"], json!(["email"])),
+            (both, &["slack", "email", "slack"], json!(["email", "slack"])),
+            (both, &["pager", "email"], json!(["email"])),
         ] {
-            assert_eq!(body(&named, wished, None)["channels"], expected, "{wished:?}");
+            let sink = sink(named, None, &[]);
+            assert_eq!(body(&sink, wished, None)["channels"], expected, "{named:?} {wished:?}");
         }
         assert_eq!(body(&sink(&[], None, &[]), &[], None)["channels"], json!(["email"]));
     }

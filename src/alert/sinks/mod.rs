@@ -13,6 +13,7 @@ use secrecy::SecretString;
 use crate::alert::outbox::Parcel;
 use crate::generation::alerting::{Alerting, LiveKind, LiveSink};
 use crate::model::alert::Phase;
+use crate::telemetry::escape::is_hidden;
 
 /// Bytes of an answer that are shown to people.
 const SHOWN_MAX: usize = 200;
@@ -109,11 +110,11 @@ fn by_status(status: u16, asked: Option<Duration>, body: &[u8]) -> Answered {
     }
 }
 
-/// The beginning of an answer as one line that is safe to show.
+/// The beginning of an answer as one line that is safe to show: nothing in it steers a terminal or turns the reading round.
 fn shown(body: &[u8]) -> String {
     let cut = body.get(..SHOWN_MAX).unwrap_or(body);
     let text = String::from_utf8_lossy(cut);
-    let printable = |it: char| if it.is_control() { ' ' } else { it };
+    let printable = |it: char| if is_hidden(it) { ' ' } else { it };
     let line: String = text.chars().map(printable).collect();
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -217,7 +218,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_answer_is_shown_as_one_short_line() {
-        let long = [b"\x1b[31m\r\n\0 x ".as_slice(), &[b'y'; 999]].concat();
+        let long = ["\x1b[31m\r\n\0 \u{202e}x\u{200b} ".as_bytes(), &[b'y'; 999]].concat();
         let Answered::Refused { reason } = by_status(400, None, &long) else { panic!() };
         assert!(reason.starts_with("it answered 400: [31m x yyy"), "{reason:?}");
         assert!(reason.len() < 240, "{reason:?}");

@@ -8,11 +8,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::cli::probe::judge::Judges;
-use crate::config::health::{Probe, ProbeKind};
+use crate::config::health::Probe;
 use crate::config::{Authority, Service};
 use crate::health::probe::Prober;
+use crate::health::round::{speaker, unresolved};
 use crate::model::UnixMs;
-use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Source, Verdict, Window};
+use crate::model::health::{Health, Outcome, Sample, ServiceFacts, Verdict, Window};
 
 /// Endpoints of one service that are looked at.
 const ENDPOINTS_MAX: usize = 64;
@@ -117,7 +118,7 @@ async fn round(probe: &Probe, spots: &[Spot]) -> Vec<(String, Sample)> {
                     async move { (order, address.to_string(), prober.check(address).await) },
                 );
             }
-            Spot::Nowhere(host, reason) => seen.push((order, host, unresolved(probe, reason))),
+            Spot::Nowhere(host, reason) => seen.push((order, host, nowhere(probe, reason))),
         }
     }
     while let Some(one) = looking.join_next().await {
@@ -127,28 +128,8 @@ async fn round(probe: &Probe, spots: &[Spot]) -> Vec<(String, Sample)> {
     seen.into_iter().map(|it| (it.1, it.2)).collect()
 }
 
-/// The one that stands for all: the service is there as long as one endpoint is.
-fn speaker(endpoints: &[(String, Sample)]) -> Option<&Sample> {
-    let well = endpoints.iter().find(|it| it.1.outcome == Outcome::Ok);
-    well.or_else(|| endpoints.first()).map(|it| &it.1)
-}
-
-fn unresolved(probe: &Probe, reason: String) -> Sample {
-    let kind = match probe.kind {
-        ProbeKind::Http(_) => "http",
-        ProbeKind::Tcp => "tcp",
-        ProbeKind::Grpc(_) => "grpc",
-    };
-    Sample {
-        at_ms: UnixMs::now().0,
-        source: Source::Probe,
-        kind: kind.to_owned(),
-        latency_us: 0,
-        outcome: Outcome::Dns,
-        status: None,
-        body: None,
-        extra: vec![("error".to_owned(), reason)],
-    }
+fn nowhere(probe: &Probe, reason: String) -> Sample {
+    Sample { extra: vec![("error".to_owned(), reason)], ..unresolved(probe) }
 }
 
 fn window(

@@ -461,6 +461,7 @@ kubesnap: { url: https://kubesnap.example, key: file:/run/k, timeout: 30s, wait:
     #[test]
     fn what_watches_has_its_origin_too() {
         let parsed = parse(WATCHED, Path::new("gate.yaml")).unwrap();
+        assert_eq!(parsed.config.secret_files(), [Path::new("/run/b"), Path::new("/run/k")]);
         let found = json(&parsed);
         for (pointer, value, origin) in [
             ("/services/short/health/probe/http", json!("/dev/api/health"), "gate.yaml:3"),

@@ -4,7 +4,6 @@ mod place;
 mod telling;
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -73,7 +72,8 @@ pub struct Monitor {
     last_probe_ms: Option<u64>,
     saved_ms: u64,
     reporting: Option<JoinHandle<()>>,
-    reports: Arc<AtomicUsize>,
+    /// Shared by the reports that are under way: one that panics is none any more.
+    reports: Arc<()>,
     /// Outlives a fault of this task.
     kept: Kept,
 }
@@ -331,7 +331,11 @@ impl Monitor {
             Some(Err(why)) => why.clone(),
             _ => "the prober cannot be made".to_owned(),
         };
-        self.reason = Some(format!("not probed: {why}"));
+        let reason = Some(format!("not probed: {why}"));
+        if self.reason != reason {
+            tracing::warn!(service = self.name, why, "the service cannot be probed");
+        }
+        self.reason = reason;
         let judged = nothing_said(CANNOT_PROBE, &format!("it cannot be probed: {why}"));
         let (service, at_ms) = (self.facts(&place.service), UnixMs::now().0);
         self.conclude(Round { judged, service, at_ms, samples: Vec::new() }, place).await;

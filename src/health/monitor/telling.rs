@@ -1,7 +1,6 @@
 //! What a monitor hands on: reports, the board, events, observations.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -31,8 +30,8 @@ impl Monitor {
         for change in &changes {
             log(change);
         }
-        if self.reports.fetch_add(1, Ordering::Relaxed) >= REPORTS_MAX {
-            self.reports.fetch_sub(1, Ordering::Relaxed);
+        let under_way = Arc::clone(&self.reports);
+        if Arc::strong_count(&under_way) > REPORTS_MAX + 1 {
             tracing::error!(
                 service = self.name,
                 "a report is dropped: the ones before it do not end"
@@ -47,13 +46,12 @@ impl Monitor {
             muted,
         };
         let (earlier, reporter) = (self.reporting.take(), Arc::clone(&self.site.reporter));
-        let under_way = Arc::clone(&self.reports);
         let mut task = tokio::spawn(async move {
             if let Some(earlier) = earlier {
                 let _ = earlier.await;
             }
             reporter.report(report).await;
-            under_way.fetch_sub(1, Ordering::Relaxed);
+            drop(under_way);
         });
         if timeout(REPORT, &mut task).await.is_err() {
             tracing::warn!(service = self.name, "a report takes long; probing goes on");

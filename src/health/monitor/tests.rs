@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::config::health::ProbeKind;
 use crate::generation::{Gate, fixture};
 use crate::health::Report;
-use crate::health::monitors::Monitors;
+use crate::health::monitors::{Monitors, announce};
 use crate::maintenance::Modes;
 use crate::model::Coverage;
 use crate::model::health::Outcome;
@@ -102,6 +102,16 @@ fn config(probed: bool) -> Config {
 impl Rig {
     /// Watches with this config; the services' names have no address.
     fn start(config: Config) -> Self {
+        let rig = Self::new(config);
+        rig.watch();
+        rig
+    }
+
+    fn watch(&self) {
+        tokio::spawn(Monitors::new(self.site.clone(), HashMap::new()).run());
+    }
+
+    fn new(config: Config) -> Self {
         let live = Arc::new(Live::new(fixture::gate(config, Modes::default()), Vec::new()));
         let (listener, journal) = (Arc::new(Listener::default()), Arc::new(Book::default()));
         let site = Site {
@@ -111,7 +121,6 @@ impl Rig {
             reporter: Arc::<Listener>::clone(&listener),
             metrics: Arc::clone(Metrics::new(1).health()),
         };
-        tokio::spawn(Monitors::new(site.clone(), HashMap::new()).run());
         Self { site, listener, journal }
     }
 
@@ -174,7 +183,7 @@ async fn a_reload_keeps_the_incident_and_a_removal_ends_it() {
     assert_eq!(rig.listener.told().len(), 1, "the incident goes on");
     rig.publish(fixture::bare());
     rig.until("the end", |it| it.listener.told().len() == 2).await;
-    let removed = (Happened::Resolved, crate::health::tracker::REMOVED.to_owned());
+    let removed = (Happened::Resolved, crate::health::tracker::NOT_WATCHED.to_owned());
     assert_eq!(rig.listener.told()[1], removed);
     rig.until("it is forgotten", |it| it.site.board.get("api").is_none()).await;
     let before = rig.probes();
@@ -223,4 +232,15 @@ async fn a_monitor_that_fails_begins_anew_with_its_incident() {
     rig.until("it is watched again", |it| it.probes() > before + 5).await;
     assert_eq!(rig.site.board.get("api").unwrap().incident, incident);
     assert_eq!(rig.listener.told().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_announced_and_is_gone_before_anything_is_watched_is_not_shown_for_ever() {
+    let rig = Rig::new(config(true));
+    announce(&rig.site);
+    assert!(rig.site.board.get("api").is_some());
+    rig.publish(fixture::bare());
+    rig.watch();
+    rig.until("it is forgotten", |it| it.site.board.get("api").is_none()).await;
+    assert!(rig.listener.told().is_empty());
 }

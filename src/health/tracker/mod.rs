@@ -15,8 +15,8 @@ use crate::model::incident::{Change, Happened, incident_id};
 pub const FLAPPING: &str = "flapping";
 /// Code of an incident of a service that says the maintenance word long after maintenance.
 pub const STALE_MAINTENANCE: &str = "stale-maintenance";
-/// Code with which the incident of a service ends that the config has no more.
-pub const REMOVED: &str = "service-removed";
+/// Code with which the incident of a service ends that the config has watched no more.
+pub const NOT_WATCHED: &str = "not-watched";
 
 /// Between two changes of an open incident that make it no worse: a policy may say another code at every tick.
 const CALM_MS: u64 = 60_000;
@@ -46,7 +46,8 @@ pub struct Open {
     pub muted: bool,
 }
 
-/// Where the tracker of one service stands. Saved with every change, and about once a second beside the observations.
+/// Where the tracker of one service stands. Saved with every change, and beside the observations: every ten seconds, with
+/// every verdict while it is undecided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Track {
@@ -83,7 +84,7 @@ pub struct Track {
     /// Incidents one after the other, each begun soon after the end of the one before.
     #[serde(default)]
     pub relapses: u32,
-    /// When the last incident ended.
+    /// When the last incident ended; 0: there was none.
     #[serde(default)]
     pub resolved_ms: u64,
     /// Time of the last verdict.
@@ -189,7 +190,7 @@ impl Track {
             severity: open.severity,
             old,
             new: Health::Unknown,
-            code: REMOVED.to_owned(),
+            code: NOT_WATCHED.to_owned(),
             detail: "the service is no longer watched by this gate".to_owned(),
             issues: Vec::new(),
             channels: Vec::new(),
@@ -345,7 +346,8 @@ impl Track {
     fn worsen(&mut self, what: Happened, old: Health, told: Told<'_>, seen: &Seen<'_>) -> Change {
         self.updated_ms = seen.at_ms;
         if self.open.is_none() {
-            let soon = seen.at_ms.saturating_sub(self.resolved_ms) < RELAPSE_MS;
+            let ago = seen.at_ms.saturating_sub(self.resolved_ms);
+            let soon = self.resolved_ms > 0 && ago < RELAPSE_MS;
             self.relapses = if soon { self.relapses.saturating_add(1) } else { 0 };
         }
         let fresh = || Open {

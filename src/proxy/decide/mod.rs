@@ -1,5 +1,6 @@
 //! One synchronous pure function decides on every request, whatever the protocol or tool.
 
+mod coverage;
 mod preflight;
 
 use std::borrow::Cow;
@@ -10,8 +11,8 @@ use crate::config::Route;
 use crate::generation::routes::{Found, takes};
 use crate::generation::{Gate, Generation, LiveService};
 use crate::maintenance::Window;
-use crate::model::{Access, Coverage, SCOPE_ADMIN, SCOPE_BYPASS, UnixMs};
-use crate::proxy::decide::preflight::{could_act, preflight_for};
+use crate::model::{Access, SCOPE_ADMIN, SCOPE_BYPASS, UnixMs};
+use crate::proxy::decide::preflight::preflight_for;
 use crate::proxy::reject::Reject;
 use crate::semantics::forwarded::Client;
 use crate::semantics::head::RequestHead;
@@ -324,32 +325,6 @@ impl<'g> Asked<'g, '_, '_> {
             return Ok(Passed { service, key, bypassed, passes });
         }
         Err(Stopped::Refused(Reject::MethodNotAllowed { allow: ADMIN_METHODS.to_owned() }))
-    }
-
-    /// What holds the request back; nothing does where it passes.
-    fn window(
-        &self,
-        service: &'g LiveService,
-        passes: bool,
-        witness: &mut impl Witness,
-    ) -> Option<&'g Window> {
-        if service.service.coverage == Coverage::Exempt {
-            witness.saw(&Step::Exempt);
-            return None;
-        }
-        let window = self.gate.modes.covers(&service.service.name, self.now);
-        let step = if passes { Step::Passes } else { Step::Covered };
-        witness.saw(&window.map_or(Step::Open, step));
-        window.filter(|_| !passes)
-    }
-
-    /// Whether it asks for the health of a service that lets this pass: the probe's very path, and nothing that could act.
-    fn passes(&self, path: &str, service: &LiveService) -> bool {
-        let watching = &service.service.watching;
-        watching.passes_in_maintenance
-            && matches!(self.head.method, "GET" | "HEAD")
-            && watching.passing_path() == Some(path)
-            && !could_act(self.head)
     }
 
     /// The key must have every scope that the path demands, by whatever reading.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::scene::Scene;
 use super::world::check;
+use crate::support::alerting::{Inbox, Patient, watching};
 use crate::support::{Gateway, until};
 
 #[test]
@@ -34,7 +35,31 @@ fn a_full_disk_keeps_no_alert_back_and_loses_none() {
     // The next process knows of the incident: it is not told again, and its end is.
     gate.kill9();
     drop(gate);
-    scene.finish(0);
+    scene.finish(1, 0);
+}
+
+#[test]
+fn a_sink_that_is_down_takes_no_room_from_the_others() {
+    let patients = ["a", "b", "c", "d", "e", "f"].map(Patient::start);
+    let (inbox, fall) = (Inbox::start(), "fall: 1");
+    let down = "{ name: down, webhook: \"http://127.0.0.1:1/\", secret: \"env:HOOK_SECRET\" }";
+    let sinks = format!("[{down}, {}]", inbox.sink("hook"));
+    let alerts = format!("alerts: {{ formatter: native, outboxRows: 8, sinks: {sinks} }}");
+    let gate = watching(&patients.each_ref().map(|it| (it, fall))).with(&alerts).start();
+    let mut expected = Vec::new();
+    for patient in &patients {
+        for what in ["opened", "resolved"] {
+            if what == "opened" {
+                patient.breaks()
+            } else {
+                patient.heals()
+            }
+            expected.push(format!("{what} {}", patient.name));
+            inbox.wait_for(expected.len());
+        }
+    }
+    assert_eq!(inbox.says(), expected.join("; "));
+    drop(gate);
 }
 
 fn store(gate: &Gateway) -> Value {

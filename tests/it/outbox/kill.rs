@@ -3,7 +3,12 @@
 use std::collections::BTreeSet;
 use std::process::Child;
 
-use super::scene::Scene;
+use headgate::model::alert::Phase;
+use headgate::store::ledger::RedbLedger;
+
+use super::scene::{CALM, Scene};
+use super::world::{World, parcel};
+use crate::support::until;
 
 /// Kills at each kind of moment: together at least two hundred.
 const KILLS: usize = 110;
@@ -45,7 +50,7 @@ fn an_alert_survives_a_crash_before_and_after_every_step() {
         kills += 1;
     }
     assert_eq!(reached, BTreeSet::from(POINTS), "each point was come to");
-    scene.finish(kills);
+    scene.finish(kills / 4, 0);
 }
 
 #[test]
@@ -60,5 +65,31 @@ fn an_alert_survives_a_kill_at_any_moment() {
         });
         kill(&mut gate);
     }
-    scene.finish(KILLS);
+    scene.finish(KILLS / 4, 0);
+}
+
+/// A thousand incidents wait in the outbox; the gate is killed twenty times while it delivers them.
+#[test]
+fn a_full_outbox_survives_kills_while_it_empties() {
+    const INCIDENTS: usize = 1000;
+    let mut scene = Scene::new(1);
+    scene.pace = CALM;
+    let world = World::new(RedbLedger::open(&scene.dir.0.join("state")), &[]);
+    for phase in [Phase::Opened, Phase::Resolved] {
+        let made = (0..INCIDENTS)
+            .map(|it| parcel("hook", &format!("i{it}"), phase, &format!("{phase:?}-{it}")));
+        world.put(made.collect());
+    }
+    drop(world);
+    for _ in 0..20 {
+        let before = scene.received().len();
+        let mut gate = scene.start(None);
+        until("some are delivered", || scene.received().len() > before + 40);
+        kill(&mut gate);
+    }
+    let received = scene.finish(0, 2 * INCIDENTS);
+    let keys: BTreeSet<&str> = received.iter().map(|it| it.key.as_str()).collect();
+    assert_eq!(keys.len(), 2 * INCIDENTS);
+    let repeats = received.len() - keys.len();
+    assert!(repeats < 20 * 100, "{repeats} repeats in 20 kills");
 }

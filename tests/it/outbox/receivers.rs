@@ -1,14 +1,18 @@
 //! Receivers that are down, slow, broken or hostile.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use headgate::alert::outbox::{Chosen, Parcel, State};
+use headgate::config::secret::Secret;
+use headgate::generation::alerting::{LiveKind, LiveSink};
 use headgate::model::alert::Phase;
 use headgate::store::ledger::RedbLedger;
 use headgate::store::memory::MemoryLedger;
+
+use serde_json::Value;
 
 use super::world::{Kept, World, check, delivery, parcel, receiver};
 use crate::support::gateway::TempDir;
@@ -118,7 +122,7 @@ fn a_refusal_is_for_good_and_no_other_host_hears_of_it() {
         world.put(vec![parcel("hook", "a", Phase::Opened, "k")]);
         world.put(vec![parcel("hook", "a", Phase::Resolved, "l")]);
         until("both are dead", || world.status("hook").dead == 2);
-        let reasons: Vec<String> = world.outbox.list().into_iter().map(reason).collect();
+        let reasons: Vec<String> = world.outbox.list().into_iter().map(|it| reason(&it)).collect();
         assert!(reasons[0].starts_with(&format!("it answered {status}")), "{reasons:?}");
         assert_eq!(reasons[1], "its alert was not delivered: 1");
         assert_eq!((upstream.requests(), stolen.lock().unwrap().len()), (1, 0));
@@ -126,9 +130,9 @@ fn a_refusal_is_for_good_and_no_other_host_hears_of_it() {
     assert_eq!(elsewhere.connections(), 0);
 }
 
-fn reason(parcel: Parcel) -> String {
-    match parcel.state {
-        State::Dead { reason, .. } => reason,
+fn reason(parcel: &Parcel) -> String {
+    match &parcel.state {
+        State::Dead { reason, .. } => reason.clone(),
         State::Waiting { .. } => String::from("waits"),
     }
 }
@@ -178,6 +182,37 @@ fn rows_of_a_sink_that_is_gone_wait_for_it() {
     world.serve(&[("hook", upstream.url())], Duration::from_secs(5));
     world.wait_until_empty();
     assert_eq!((kept.lock().unwrap().len(), world.status("hook").kind), (1, "webhook"));
+}
+
+#[test]
+fn blocks_that_slack_does_not_take_are_left_away_and_the_text_goes_at_once() {
+    let bodies: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let keeps = Arc::clone(&bodies);
+    let upstream = Upstream::by(move |exchange| {
+        let body: Value = serde_json::from_slice(&exchange.body()).expect("JSON");
+        let has_blocks = body.get("blocks").is_some();
+        keeps.lock().expect("no panic under this lock").push(body);
+        match has_blocks {
+            true => exchange.respond(400, "", b"invalid_blocks"),
+            false => exchange.respond(200, "", b"ok"),
+        }
+    });
+    let world = World::new(MemoryLedger::new(), &[]);
+    let url = Arc::new(Secret::new(format!("{}/services/T0/B0/x", upstream.url()).into_bytes()));
+    world.serve_live(vec![LiveSink {
+        name: String::from("slack"),
+        timeout: Duration::from_secs(5),
+        kind: LiveKind::Slack { url },
+    }]);
+    let mut parcel = parcel("slack", "a", Phase::Opened, "k");
+    let blocks = String::from(r#"[{"type":"nonsense"}]"#);
+    parcel.message.extra = vec![(String::from("slack-blocks"), blocks)];
+    world.put(vec![parcel]);
+    world.wait_until_empty();
+    let bodies = bodies.lock().unwrap().clone();
+    assert_eq!((bodies.len(), world.status("slack").delivered), (2, 1));
+    assert_eq!(bodies[0]["text"], bodies[1]["text"]);
+    assert_eq!(upstream.last().target, "/services/T0/B0/x");
 }
 
 /// The dispatcher is down while ten thousand alerts are made, then comes back, slow and breaking off at first.

@@ -55,8 +55,11 @@ impl World {
             timeout,
             kind: LiveKind::Webhook { url: url.clone(), secrets: Vec::new() },
         });
-        let alerting =
-            Alerting { config: defaults::alerts(), sinks: live.collect(), kubesnap_key: None };
+        self.serve_live(live.collect());
+    }
+
+    pub(super) fn serve_live(&self, sinks: Vec<LiveSink>) {
+        let alerting = Alerting { config: defaults::alerts(), sinks, kubesnap_key: None };
         let _inside = self.handle.enter();
         self.outbox.follow(&alerting);
     }

@@ -2,6 +2,7 @@
 
 mod course;
 mod shelf;
+mod worker;
 
 use std::time::Duration;
 
@@ -251,5 +252,5 @@ fn one_that_is_dropped_on_its_way_leaves_no_trace() {
     queue.gone(2).unwrap();
     assert!(!queue.accepted(1));
     assert!(queue.again(2, &why(None), now).is_none());
-    assert!(queue.is_idle() && queue.len() == 0 && queue.waiting() == 0);
+    assert!(queue.flying().is_empty() && queue.len() == 0 && queue.waiting() == 0);
 }

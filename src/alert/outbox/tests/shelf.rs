@@ -1,12 +1,15 @@
 //! Room, numbers and batches.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::alert::outbox::shelf::Shelf;
 use crate::alert::outbox::tests::{after, clock, take};
 use crate::alert::outbox::trouble::Now;
-use crate::alert::outbox::{Chosen, Parcel, row};
+use crate::alert::outbox::{Chosen, Parcel, State, row};
 use crate::alert::sinks::tests::parcel;
+use crate::alert::sinks::webhook::Webhook;
+use crate::generation::alerting::{LiveKind, LiveSink};
 use crate::model::alert::Phase;
 use crate::store::{Batch, Op, Table};
 
@@ -68,7 +71,7 @@ fn nothing_goes_before_its_batch_is_written() {
 fn numbers_go_on_and_a_batch_holds_what_they_are() {
     let now = clock();
     let mut shelf = shelf(100);
-    shelf.restore(parcel("ed", 41, "a", Phase::Opened), now);
+    assert!(shelf.restore(vec![parcel("ed", 41, "a", Phase::Opened)], now).is_empty());
     let (batch, _, _) = put(&mut shelf, &[Phase::Opened], now);
     let rows = batch.0.iter().map(|it| match it {
         Op::Put(table, key, _) | Op::Delete(table, key) => (*table, key.as_str()),
@@ -95,4 +98,63 @@ fn sinks_that_are_gone_are_shown_as_long_as_they_have_rows() {
         assert_eq!(shelf.drop_chosen(&one, &mut batch).len(), 1);
     }
     assert!(shelf.status().is_empty());
+}
+
+#[test]
+fn what_follows_an_alert_that_was_refused_is_dead_after_a_restart_too() {
+    let now = clock();
+    let reason = String::from("it answered 422");
+    let state = State::Dead { at_ms: 0, attempts: 1, reason };
+    let refused = Parcel { state, ..parcel("ed", 1, "a", Phase::Opened) };
+    let other = parcel("ed", 3, "b", Phase::Opened);
+    let rows = vec![refused, parcel("ed", 2, "a", Phase::Resolved), other];
+    let mut shelf = shelf(100);
+    let dead: Vec<_> = shelf.restore(rows, now).iter().map(|it| it.number).collect();
+    assert_eq!(dead, [2]);
+    assert_eq!(take(shelf.queues.get_mut("ed").unwrap(), now), [3]);
+}
+
+#[test]
+fn an_end_does_not_go_when_its_alert_had_to_make_room_or_was_dropped() {
+    let now = clock();
+    let mut shelf = shelf(2);
+    let put = |shelf: &mut Shelf, incident, phase| {
+        let mut batch = Batch::default();
+        let back = shelf.put(&mut batch, vec![parcel("ed", 0, incident, phase)], now).back;
+        assert!(back.is_empty());
+        shelf.release(true, now).iter().map(|it| it.number).collect::<Vec<_>>()
+    };
+    put(&mut shelf, "a", Phase::Opened);
+    put(&mut shelf, "b", Phase::Opened);
+    let queue = shelf.queues.get_mut("ed").unwrap();
+    assert_eq!(take(queue, now), [1, 2]);
+    queue.refused(1, "it answered 422", now);
+    // 1 makes room for its own end.
+    assert_eq!(put(&mut shelf, "a", Phase::Resolved), [3]);
+    // 2 is dropped on its way; the receiver has it all the same.
+    shelf.drop_chosen(&Chosen::One(String::from("ed"), 2), &mut Batch::default());
+    shelf.queues.get_mut("ed").unwrap().accepted(2);
+    assert_eq!(put(&mut shelf, "b", Phase::Resolved), [] as [u64; 0]);
+    assert_eq!(take(shelf.queues.get_mut("ed").unwrap(), now), [4]);
+}
+
+#[test]
+fn a_sink_that_takes_nothing_leaves_the_others_their_share() {
+    let now = clock();
+    let mut shelf = shelf(8);
+    for name in ["down", "well"] {
+        let kind = LiveKind::Webhook { url: String::from("http://h/"), secrets: Vec::new() };
+        let live = LiveSink { name: name.to_owned(), timeout: Duration::from_secs(1), kind };
+        shelf.sinks.insert(name.to_owned(), Arc::new(Webhook::new(&live)));
+    }
+    let fill = |shelf: &mut Shelf, sink: &str, phase| {
+        let parcels = (0..10).map(|it| parcel(sink, 0, &format!("{sink}{it}"), phase)).collect();
+        let placed = shelf.put(&mut Batch::default(), parcels, now);
+        shelf.release(true, now);
+        (10 - placed.back.len(), placed.dropped.len())
+    };
+    // A row of a sink that the config has no more is nobody's share.
+    assert_eq!(fill(&mut shelf, "gone", Phase::Updated), (4, 0));
+    assert_eq!(fill(&mut shelf, "down", Phase::Opened), (6, 4));
+    assert_eq!(fill(&mut shelf, "well", Phase::Opened), (2, 0));
 }

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::{Desk, extra, mail, taken};
 use crate::alert::fixture::{self, change, facts, report};
+use crate::alert::snapshot_call::{Ask, Asked, Heard};
 use crate::config::alerts::Alerts;
 use crate::config::health::Flap;
 use crate::health::tracker::{Rules, Seen, Track};
@@ -15,6 +16,7 @@ use crate::model::alert::Phase;
 use crate::model::health::{Health, Severity};
 use crate::model::incident::Happened::Opened;
 use crate::model::incident::{Change, Snapshot, incident_id};
+use crate::store::BoxFuture;
 use crate::store::memory::MemoryLedger;
 
 fn with_kubesnap() -> Alerts {
@@ -46,6 +48,30 @@ async fn a_snapshot_that_is_quick_stands_in_the_alert() {
     desk.wait_for(2).await;
     let error = extra(&desk.outbox.list()[1], "snapshot-error").unwrap();
     assert!(error.starts_with("not asked for: the last one is k.zip of "), "{error}");
+}
+
+/// A way to Kubesnap with a bug.
+#[derive(Debug)]
+struct Broken;
+
+impl Ask for Broken {
+    fn ask(&self, _: Asked) -> BoxFuture<'_, Heard> {
+        Box::pin(async { panic!("a bug") })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_breaks_down_is_unknown_and_not_under_way_for_ever() {
+    let desk = Desk::open(&MemoryLedger::new(), with_kubesnap(), Broken);
+    desk.book.report(opens("a", 1)).await;
+    desk.wait_for(1).await;
+    let snapshot = || desk.book.get(&incident_id("a", 1)).and_then(|it| it.snapshot);
+    assert!(matches!(snapshot(), Some(Snapshot::Unknown { .. })), "{:?}", snapshot());
+    sleep(Duration::from_mins(2)).await;
+    desk.book.report(opens("b", 2)).await;
+    desk.wait_for(2).await;
+    let error = extra(&desk.outbox.list()[1], "snapshot-error").unwrap();
+    assert!(error.contains("broke down"), "asked again after the cool-down: {error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -127,11 +127,12 @@ async fn check(address: SocketAddr) -> Sample {
 /// Far more than a health check says.
 static HUGE: [u8; 300_000] = [0; 300_000];
 
-#[tokio::test]
-async fn each_answer_has_its_outcome_and_its_code() {
+/// What is answered, the outcome, the code, and words of `error` or `expect`.
+type Row = (Answer, Outcome, Option<u16>, &'static str);
+
+fn messages() -> Vec<Row> {
     use Outcome::{BadStatus, Ok, Protocol};
-    let http = |status, fields| Answer { status, fields, body: b"no", trailers: &[] };
-    for (answer, outcome, status, words) in [
+    vec![
         (message(SERVING), Ok, Some(0), ""),
         (
             message(&[0, 0, 0, 0, 9, 0x12, 1, b'x', 8, 1, 0x1d, 1, 2, 3]),
@@ -153,6 +154,13 @@ async fn each_answer_has_its_outcome_and_its_code() {
         (message(&[0, 0, 0, 0, 2, 8, 128]), Protocol, Some(0), "no HealthCheckResponse"),
         (message(&[0, 0, 0, 0, 3, 0x12, 100, 1]), Protocol, Some(0), "no HealthCheckResponse"),
         (message(&HUGE), Protocol, None, "longer than"),
+    ]
+}
+
+fn codes() -> Vec<Row> {
+    use Outcome::{BadStatus, Protocol};
+    let http = |status, fields| Answer { status, fields, body: b"no", trailers: &[] };
+    vec![
         (
             only(&[KIND, ("grpc-status", "12")]),
             BadStatus,
@@ -191,7 +199,12 @@ async fn each_answer_has_its_outcome_and_its_code() {
         (http(404, &[]), BadStatus, Some(12), "UNIMPLEMENTED"),
         (http(503, &[]), BadStatus, Some(14), "UNAVAILABLE"),
         (http(418, &[]), BadStatus, Some(2), "UNKNOWN"),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn each_answer_has_its_outcome_and_its_code() {
+    for (answer, outcome, status, words) in messages().into_iter().chain(codes()) {
         let sample = check(server(answer).await).await;
         let said = [extra(&sample, "error"), extra(&sample, "expect")].concat();
         assert_eq!((sample.outcome, sample.status), (outcome, status), "{words}: {sample:?}");

@@ -260,7 +260,7 @@ fn a_service_that_is_removed_leaves_nothing_open() {
     let change = run.track.removed(NOW + 9, &facts()).unwrap();
     assert_eq!(
         (change.what, change.incident, change.code.as_str()),
-        (Happened::Resolved, id, REMOVED)
+        (Happened::Resolved, id, NOT_WATCHED)
     );
     assert_eq!(run.track.open, None);
 }

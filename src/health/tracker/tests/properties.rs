@@ -89,7 +89,7 @@ proptest! {
         prop_assert!(is_told, "told of, and not resolved in between: {}", text);
         // What is missed by both rules is slower than the flap rule sees and shorter than the fall.
         let shortest = 100_usize.div_ceil(high as usize);
-let is_seen = period < shortest || period >= fall as usize;
+        let is_seen = period < shortest || period >= fall as usize;
         prop_assert!(!is_seen || !run.said.is_empty(), "silent");
         if period < shortest {
             let first = run.said.iter().position(|it| it.code == FLAPPING);
