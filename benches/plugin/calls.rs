@@ -299,7 +299,7 @@ fn window() -> Window {
         service: service(),
         current: Health::Ok,
         since_ms: 1_763_000_000_000,
-        samples: (0..12).map(sample).collect(),
+        samples: (0..12).map(|it| std::sync::Arc::new(sample(it))).collect(),
         seed: 7,
         extra: Vec::new(),
     }

@@ -1,6 +1,7 @@
 //! The last samples of one service, as policies see them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::model::health::{Sample, Source};
 
@@ -12,7 +13,7 @@ pub const TRAFFIC_MAX: usize = 16;
 /// A ring of samples, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
-    samples: VecDeque<Sample>,
+    samples: VecDeque<Arc<Sample>>,
     traffic: usize,
 }
 
@@ -36,24 +37,27 @@ impl Ring {
             self.drop_oldest(|_| true);
         }
         self.traffic += usize::from(is_traffic);
-        self.samples.push_back(sample);
+        self.samples.push_back(Arc::new(sample));
     }
 
     fn drop_oldest(&mut self, which: impl Fn(&Sample) -> bool) {
-        let Some(at) = self.samples.iter().position(which) else { return };
+        let Some(at) = self.samples.iter().position(|it| which(it)) else { return };
         if self.samples.remove(at).is_some_and(|it| it.source == Source::Traffic) {
             self.traffic -= 1;
         }
     }
 
-    /// A copy for a policy, oldest first.
-    pub fn samples(&self) -> Vec<Sample> {
+    /// For a policy, oldest first.
+    pub fn samples(&self) -> Vec<Arc<Sample>> {
         self.samples.iter().cloned().collect()
     }
 
     /// The newest `count`, oldest first.
     pub fn newest(&self, count: usize) -> Vec<Sample> {
-        self.samples.range(self.samples.len().saturating_sub(count)..).cloned().collect()
+        self.samples
+            .range(self.samples.len().saturating_sub(count)..)
+            .map(|it| Sample::clone(it))
+            .collect()
     }
 
     pub fn len(&self) -> usize {

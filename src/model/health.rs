@@ -2,6 +2,8 @@
 //!
 //! Shapes and spelling follow `wit/types.wit` and `wit/health-policy.wit`; as JSON the names are the WIT's own (kebab-case).
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// Open-ended pairs; unknown keys are ignored by both sides.
@@ -102,8 +104,9 @@ pub struct Window {
     pub service: ServiceFacts,
     pub current: Health,
     pub since_ms: u64,
-    /// Oldest first.
-    pub samples: Vec<Sample>,
+    /// Oldest first; shared, because one window has most samples of the one before.
+    #[serde(with = "shared")]
+    pub samples: Vec<Arc<Sample>>,
     /// The same on every replica for one evaluation.
     #[serde(default)]
     pub seed: u64,
@@ -168,6 +171,28 @@ pub struct Saved {
     pub version: u32,
     #[serde(with = "hex_bytes::plain")]
     pub bytes: Vec<u8>,
+}
+
+/// Shared samples as plain ones in JSON.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    use super::Sample;
+
+    pub(super) fn serialize<S: Serializer>(
+        samples: &[Arc<Sample>],
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        out.collect_seq(samples.iter().map(Arc::as_ref))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Vec<Arc<Sample>>, D::Error> {
+        Ok(Vec::<Sample>::deserialize(from)?.into_iter().map(Arc::new).collect())
+    }
 }
 
 /// Bytes as lower-case hex in JSON.

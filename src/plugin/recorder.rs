@@ -150,7 +150,7 @@ fn share(places: usize) -> usize {
 fn window_bytes(window: &Window) -> usize {
     let samples = window.samples.iter().map(|it| {
         let extra = it.extra.iter().map(|(key, value)| key.len() + value.len() + 48).sum::<usize>();
-        size_of_val(it) + it.kind.len() + it.body.as_ref().map_or(0, String::len) + extra
+        size_of_val(it.as_ref()) + it.kind.len() + it.body.as_ref().map_or(0, String::len) + extra
     });
     size_of_val(window) + samples.sum::<usize>()
 }
@@ -180,7 +180,10 @@ pub(crate) mod tests {
             service: service(),
             current: Health::Unknown,
             since_ms: 0,
-            samples: (1..=3).rev().map(|it| sample(now_ms.saturating_sub(it * 1_000))).collect(),
+            samples: (1..=3)
+                .rev()
+                .map(|it| Arc::new(sample(now_ms.saturating_sub(it * 1_000))))
+                .collect(),
             seed: now_ms,
             extra: Vec::new(),
         })
@@ -221,7 +224,7 @@ pub(crate) mod tests {
         assert_eq!((share(0), share(16), share(32)), (BYTES, BYTES, BYTES / 2));
         let recorder = Recorder::default();
         let mut big = Window::clone(&window(1, Outcome::Ok, 200));
-        big.samples[0].body = Some("x".repeat(20_000));
+        Arc::make_mut(&mut big.samples[0]).body = Some("x".repeat(20_000));
         let big = Arc::new(big);
         for _ in 0..4 {
             (0..1_000).for_each(|it| recorder.window(&format!("service-{it}"), &big));
@@ -239,7 +242,7 @@ pub(crate) mod tests {
         let Some(Input::Window(first)) = kept.first() else { panic!("{kept:?}") };
         assert_eq!((kept.len(), first.now_ms), (INPUTS, 44));
         let mut big = Window::clone(first);
-        big.samples[0].body = Some("x".repeat(BYTES / 2));
+        Arc::make_mut(&mut big.samples[0]).body = Some("x".repeat(BYTES / 2));
         (0..3).for_each(|_| recorder.window("a", &Arc::new(big.clone())));
         assert!(recorder.inputs(&place).len() <= 2);
         recorder.retain(|it| *it != place);

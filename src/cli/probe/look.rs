@@ -138,6 +138,7 @@ fn window(
     (current, since_ms): (Health, u64),
 ) -> Window {
     let now_ms = UnixMs::now().0;
+    let samples = samples.into_iter().map(Arc::new).collect();
     Window { now_ms, service, current, since_ms, samples, seed: now_ms, extra: Vec::new() }
 }
 

@@ -294,7 +294,7 @@ fn window(samples: Vec<Sample>, random: &mut Random) -> Window {
         },
         current: random.pick(&healths),
         since_ms: NOW - random.below(1_000_000),
-        samples,
+        samples: samples.into_iter().map(std::sync::Arc::new).collect(),
         seed: random.next(),
         extra: Vec::new(),
     }

@@ -16,7 +16,7 @@ pub(super) fn input(window: &Window) -> wit::Input<'_> {
         service: service(&window.service),
         current: health(window.current),
         since_ms: window.since_ms,
-        samples: window.samples.iter().skip(from).map(sample).collect(),
+        samples: window.samples.iter().skip(from).map(|it| sample(it)).collect(),
         seed: window.seed,
         extra: &window.extra,
     }

@@ -48,7 +48,7 @@ pub(super) fn window(status: u16) -> Window {
         service: service(),
         current: Health::Ok,
         since_ms: 1_700_000_000_000,
-        samples: (0..12).map(sample).collect(),
+        samples: (0..12).map(|it| Arc::new(sample(it))).collect(),
         seed: 7,
         extra: Vec::new(),
     }

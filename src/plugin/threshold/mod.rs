@@ -100,7 +100,8 @@ impl Threshold {
     }
 
     fn opinion(&self, window: &Window) -> Opinion {
-        let counting: Vec<&Sample> = window.samples.iter().filter(|it| counts(it)).collect();
+        let counting: Vec<&Sample> =
+            window.samples.iter().map(AsRef::as_ref).filter(|it| counts(it)).collect();
         let Some(newest) = counting.last() else {
             return (Health::Unknown, "no-samples", "no probe has been made yet".to_owned());
         };

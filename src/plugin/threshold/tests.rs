@@ -38,7 +38,7 @@ fn window(samples: Vec<Sample>) -> Window {
         },
         current: Health::Ok,
         since_ms: 0,
-        samples,
+        samples: samples.into_iter().map(std::sync::Arc::new).collect(),
         seed: 0,
         extra: Vec::new(),
     }

@@ -78,7 +78,7 @@ fn window() -> Window {
         service: service(),
         current: Health::Ok,
         since_ms: 900_000,
-        samples: (0..12).map(sample).collect(),
+        samples: (0..12).map(|it| std::sync::Arc::new(sample(it))).collect(),
         seed: 7,
         extra: Vec::new(),
     }
