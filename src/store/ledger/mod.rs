@@ -28,10 +28,10 @@ use crate::store::{Batch, BoxFuture, Condition, Ledger, Row, StoreError, Table};
 pub const FILE: &str = "ledger.redb";
 
 /// Longest wait of a caller for the disk.
-const ANSWER_WITHIN: Duration = Duration::from_secs(1);
+const ANSWER_WITHIN: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 1 });
 
 /// Longest wait for the last commit when the store is dropped.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 1 });
 
 /// redb's own cache; its default is 1 GiB, and all rows are in memory already.
 const CACHE_BYTES: usize = 2 * 1024 * 1024;
