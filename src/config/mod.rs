@@ -8,6 +8,7 @@ pub mod defaults;
 pub mod effective;
 pub mod findings;
 pub mod health;
+pub mod json_path;
 mod lower;
 mod parse;
 mod plugins;

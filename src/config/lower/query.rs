@@ -1,12 +1,13 @@
 //! Singular queries of JSONPath: the one place in a body that a probe looks at.
 
 use super::Wrong;
+use crate::config::json_path::JsonPath;
 
 /// Names and indexes of one query.
 const SEGMENTS_MAX: usize = 16;
 const BYTES_MAX: usize = 256;
 
-/// RFC 9535 §2.3.5.1 without escapes in quoted names: `$`, then `.name`, `['name']`, `["name"]` or `[index]`, index from 0.
+/// A query within bounds, as it was written.
 pub(super) fn singular(text: &str) -> Result<String, Wrong> {
     let wrong = |message: String| {
         Wrong::new(message, "one place, for example `$.status` or `$.checks[0].state`")
@@ -14,53 +15,17 @@ pub(super) fn singular(text: &str) -> Result<String, Wrong> {
     if text.len() > BYTES_MAX {
         return Err(wrong(format!("this query has {} bytes", text.len())));
     }
-    let Some(mut rest) = text.strip_prefix('$') else {
-        let near = Some(format!("$.{text}")).filter(|it| walk(it));
+    if !text.starts_with('$') {
+        let near = Some(format!("$.{text}")).filter(|it| JsonPath::parse(it).is_ok());
         return Err(Wrong { nearest: near, ..wrong(format!("`{text}` does not begin with `$`")) });
-    };
-    let mut segments = 0;
-    while !rest.is_empty() {
-        let Some(behind) = segment(rest) else {
-            return Err(wrong(format!("`{text}` does not lead to one place")));
-        };
-        rest = behind;
-        segments += 1;
     }
-    if segments > SEGMENTS_MAX {
-        return Err(wrong(format!("this query has {segments} steps, more than {SEGMENTS_MAX}")));
+    let path = JsonPath::parse(text);
+    let path = path.map_err(|_| wrong(format!("`{text}` does not lead to one place")))?;
+    if path.steps() > SEGMENTS_MAX {
+        let message = format!("this query has {} steps, more than {SEGMENTS_MAX}", path.steps());
+        return Err(wrong(message));
     }
     Ok(text.to_owned())
-}
-
-fn walk(text: &str) -> bool {
-    let mut rest = text.strip_prefix('$');
-    while let Some(it) = rest.filter(|it| !it.is_empty()) {
-        rest = segment(it);
-    }
-    rest.is_some()
-}
-
-/// What stands behind the first segment.
-fn segment(text: &str) -> Option<&str> {
-    if let Some(name) = text.strip_prefix('.') {
-        let inside = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
-        let end = name.find(|c| !inside(c)).unwrap_or(name.len());
-        let (name, behind) = name.split_at_checked(end)?;
-        return (!name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()))
-            .then_some(behind);
-    }
-    let inside = text.strip_prefix('[')?;
-    for quote in ['\'', '"'] {
-        if let Some(name) = inside.strip_prefix(quote) {
-            let (name, behind) = name.split_once(quote)?;
-            return behind.strip_prefix(']').filter(|_| !name.contains('\\'));
-        }
-    }
-    let (index, behind) = inside.split_once(']')?;
-    let digits = !index.is_empty() && index.bytes().all(|it| it.is_ascii_digit());
-    // RFC 9535 §2.3.3: no leading zero.
-    let plain = index == "0" || !index.starts_with('0');
-    (digits && plain && index.parse::<u32>().is_ok()).then_some(behind)
 }
 
 #[cfg(test)]

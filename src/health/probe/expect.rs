@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::health::Expect;
-use crate::health::probe::json_path::JsonPath;
+use crate::config::json_path::JsonPath;
 use crate::health::probe::seen::text;
 
 /// Bytes of a value or text that a sentence repeats.

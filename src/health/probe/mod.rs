@@ -4,7 +4,6 @@ mod expect;
 mod fault;
 mod grpc;
 mod http;
-mod json_path;
 mod link;
 mod seen;
 mod tls;

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-/// A query without escapes in quoted names: `$`, then `.name`, `['name']`, `["name"]` or `[index]`.
+/// A parsed query, without escapes in quoted names: `$`, then `.name`, `['name']`, `["name"]` or `[index]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct JsonPath {
+pub struct JsonPath {
     text: String,
     steps: Vec<Step>,
 }
@@ -18,7 +18,7 @@ enum Step {
 impl JsonPath {
     /// # Errors
     /// When the text does not lead to one place.
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is no query for one value, such as $.status");
         let mut rest = text.strip_prefix('$').ok_or_else(wrong)?;
         let mut steps = Vec::new();
@@ -30,12 +30,18 @@ impl JsonPath {
         Ok(Self { text: text.to_owned(), steps })
     }
 
-    pub(super) fn text(&self) -> &str {
+    /// Names and indexes.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> &str {
         &self.text
     }
 
     /// What stands there.
-    pub(super) fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
+    pub fn find<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         self.steps.iter().try_fold(document, |at, step| match step {
             Step::Name(name) => at.as_object()?.get(name),
             Step::Index(index) => at.as_array()?.get(*index),
